@@ -1,9 +1,12 @@
 //! The wire contract: package `agentplatform`, field for field what existing clients send, and
 //! package `mesh.v1`, what the mesh tells of itself.
 
+mod cause;
 pub mod error_info;
 pub mod frame;
 mod reason;
+
+pub use cause::MeshCause;
 
 /// Messages, clients and servers of package `agentplatform`.
 pub mod agentplatform {

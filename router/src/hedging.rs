@@ -3,19 +3,23 @@
 
 use std::{
     collections::HashMap,
+    pin::Pin,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
     },
+    task::{Context, Poll, ready},
 };
 
-use channel::{Mesh, ServedBy, Target};
+use bytes::Bytes;
+use channel::{Mesh, ResponseBody, ServedBy, Target};
 use discovery::Instance;
 use http::{HeaderMap, HeaderValue, Request, Response};
-use http_body_util::BodyExt as _;
+use http_body::{Frame, SizeHint};
 use parking_lot::Mutex;
+use proto::MeshCause;
 use tokio::time::Instant;
-use tonic::body::Body;
+use tonic::{Status, body::Body};
 
 use crate::{
     routing::request::{HEDGED_CALL, INSTANCE},
@@ -52,6 +56,8 @@ pub(crate) struct Attempts {
     pub(crate) count: usize,
     /// The instance that answered, or that was picked last.
     pub(crate) instance: Option<Arc<Instance>>,
+    /// Why the mesh, and not an instance, ended the call.
+    pub(crate) cause: Option<MeshCause>,
 }
 
 impl HedgedCalls {
@@ -103,7 +109,7 @@ impl Drop for Registered {
 impl HedgedCall {
     /// Sends it, and answers as the instance does whose answer comes first.
     pub(crate) async fn send(
-        &self,
+        self: &Arc<Self>,
         mesh: &Mesh,
         tasks: &TaskLocations,
         request: Request<Body>,
@@ -121,17 +127,13 @@ impl HedgedCall {
                 if let Some(ServedBy(instance)) = response.extensions_mut().remove() {
                     self.attempts.lock().instance = Some(instance);
                 }
-                // The mesh alone names the instance, in the head and once.
-                response.map(|body| {
-                    Body::new(body.map_frame(|mut frame| {
-                        if let Some(trailers) = frame.trailers_mut() {
-                            trailers.remove(INSTANCE);
-                        }
-                        frame
-                    }))
-                })
+                let call = Arc::clone(self);
+                response.map(|inner| Body::new(HedgedBody { inner, call }))
             }
-            Err(error) => error.status().into_http(),
+            Err(error) => {
+                self.attempts.lock().cause = error.cause();
+                error.status().into_http()
+            }
         };
         response.headers_mut().remove(INSTANCE);
         let picked = self.attempts.lock().instance.clone();
@@ -140,6 +142,42 @@ impl HedgedCall {
             response.headers_mut().insert(INSTANCE, id);
         }
         response
+    }
+}
+
+/// The answer of a hedged call.
+struct HedgedBody {
+    inner: ResponseBody,
+    call: Arc<HedgedCall>,
+}
+
+impl http_body::Body for HedgedBody {
+    type Data = Bytes;
+    type Error = Status;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        let mut frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if let Some(Ok(frame)) = &mut frame
+            && let Some(trailers) = frame.trailers_mut()
+        {
+            // The mesh alone names the instance, in the head and once.
+            trailers.remove(INSTANCE);
+            if let Some(cause) = self.inner.cause() {
+                self.call.attempts.lock().cause = Some(cause);
+            }
+        }
+        Poll::Ready(frame)
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.inner.is_end_stream()
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        self.inner.size_hint()
     }
 }
 

@@ -261,15 +261,25 @@ impl CallAttempt {
         self.retry(retry::of_status(status), retry_request)
     }
 
-    fn retry(&self, retry: Retry, retry_request: RetryRequest<'_>) -> bool {
+    /// Whether a call that [`Self::may_retry`] has refused could have been sent again, but for
+    /// `max_attempts` or the retry budget.
+    #[must_use]
+    pub fn retries_exhausted(&self, error: &Error, retry_request: RetryRequest<'_>) -> bool {
+        let idempotent = self.is_idempotent(retry_request);
         let client = &self.peer.client;
-        let idempotent =
-            retry_request.declared || self.peer.instance().is_idempotent(retry_request.method);
-        client.may_retry(
+        client.retries_exhausted(retry::of_error(error), retry_request.repeatable, idempotent)
+    }
+
+    fn is_idempotent(&self, retry_request: RetryRequest<'_>) -> bool {
+        retry_request.declared || self.peer.instance().is_idempotent(retry_request.method)
+    }
+
+    fn retry(&self, retry: Retry, retry_request: RetryRequest<'_>) -> bool {
+        self.peer.client.may_retry(
             retry,
             retry_request.number,
             retry_request.repeatable,
-            idempotent,
+            self.is_idempotent(retry_request),
             &self.peer.endpoint,
         )
     }

@@ -10,6 +10,7 @@ use std::{
 
 use discovery::Instance;
 use http::{HeaderMap, HeaderValue, Uri};
+use proto::MeshCause;
 use telemetry::{
     Span, SpanEnd, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, rpc, tracing_enabled,
 };
@@ -30,7 +31,8 @@ pub(crate) struct AttemptSpan {
     uri: Uri,
     instance: Arc<Instance>,
     number: usize,
-    code: OnceLock<Code>,
+    /// Its status, and why the mesh gave it, if it did.
+    outcome: OnceLock<(Code, Option<MeshCause>)>,
     /// The answer has come to its end.
     ended: AtomicBool,
 }
@@ -81,7 +83,7 @@ impl CallTrace {
             uri: uri.clone(),
             instance: Arc::clone(instance),
             number,
-            code: OnceLock::new(),
+            outcome: OnceLock::new(),
             ended: AtomicBool::new(false),
         })
     }
@@ -89,8 +91,8 @@ impl CallTrace {
 
 impl AttemptSpan {
     /// It ended with this status. The first that is known counts: what follows is the end of the rest.
-    pub(crate) fn end(&self, code: Code) {
-        self.code.get_or_init(|| code);
+    pub(crate) fn end(&self, code: Code, cause: Option<MeshCause>) {
+        self.outcome.get_or_init(|| (code, cause));
         self.over();
     }
 
@@ -102,8 +104,9 @@ impl AttemptSpan {
 
 impl Drop for AttemptSpan {
     fn drop(&mut self) {
-        let cut = (!self.ended.load(Relaxed)).then_some(Code::Cancelled);
-        let code = self.code.get().copied().or(cut).map(|code| code as i32);
+        let cut = (!self.ended.load(Relaxed)).then_some((Code::Cancelled, None));
+        let outcome = self.outcome.get().copied().or(cut);
+        let code = outcome.map(|(code, _)| code as i32);
         let failed = code.is_some_and(rpc::is_server_error);
         let method = self.uri.path().trim_start_matches('/');
         let end = SpanEnd {
@@ -120,6 +123,9 @@ impl Drop for AttemptSpan {
                 if failed {
                     fields.text("error.type", code);
                 }
+            }
+            if let Some(cause) = outcome.and_then(|(_, cause)| cause) {
+                fields.text("mesh.cause", &cause.to_string());
             }
             fields.text("mesh.service", &self.instance.service);
             fields.text("mesh.instance", &self.instance.key.id);

@@ -9,6 +9,7 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
+use proto::MeshCause;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
 
@@ -43,16 +44,16 @@ impl ActiveCall {
     }
 
     /// It ended with this status.
-    pub(crate) fn ended(&self, status: Code) {
+    pub(crate) fn ended(&self, status: Code, cause: Option<MeshCause>) {
         if let Some(span) = &self.span {
-            span.end(status);
+            span.end(status, cause);
         }
     }
 
     /// It ended with this error.
     pub(crate) fn failed(&self, error: &Error) {
         if self.span.is_some() {
-            self.ended(error.status().code());
+            self.ended(error.status().code(), error.cause());
         }
     }
 
@@ -90,7 +91,7 @@ impl ActiveCall {
         attempt.trailers(|name| trailers.get(name).map(http::HeaderValue::as_bytes));
         let status = grpc_status(trailers).map_or(Code::Ok, Code::from);
         attempt.ended(status, now);
-        self.ended(status);
+        self.ended(status, None);
     }
 }
 
@@ -106,6 +107,7 @@ pub struct ResponseBody {
     /// Until the answer has ended.
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    cause: Option<MeshCause>,
 }
 
 impl ResponseBody {
@@ -115,6 +117,7 @@ impl ResponseBody {
             inner: Some(inner),
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
+            cause: None,
         };
         if ended {
             // Trailers only: the instance is done with the call.
@@ -131,6 +134,12 @@ impl ResponseBody {
         }
     }
 
+    /// Why the mesh ended the answer; `None` while it has not.
+    #[must_use]
+    pub fn cause(&self) -> Option<MeshCause> {
+        self.cause
+    }
+
     fn end(&mut self) {
         self.inner = None;
         self.deadline = None;
@@ -140,11 +149,16 @@ impl ResponseBody {
     }
 
     /// Ends the answer with a status of the mesh in place of the instance's.
-    fn end_with(&mut self, status: &Status) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+    fn end_with(
+        &mut self,
+        status: &Status,
+        cause: Option<MeshCause>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         if let Some(active) = &self.active {
-            active.ended(status.code());
+            active.ended(status.code(), cause);
         }
         self.end();
+        self.cause = cause;
         let mut trailers = HeaderMap::new();
         Poll::Ready(Some(match status.add_header(&mut trailers) {
             Ok(()) => Ok(Frame::trailers(trailers)),
@@ -153,12 +167,14 @@ impl ResponseBody {
     }
 
     /// The status for a connection that failed while the answer was being read.
-    fn failure(&self, error: &h2::Error) -> Status {
+    fn failure(&self, error: &h2::Error) -> (Status, Option<MeshCause>) {
         let Some(active) = &self.active else {
-            return Status::internal("an answer failed after its end");
+            let status = Status::internal("an answer failed after its end");
+            return (status, Some(MeshCause::Reset));
         };
         if let Some(status) = active.replay.error() {
-            return status;
+            let cause = MeshCause::of(&status);
+            return (status, cause);
         }
         let failure = Failure::of(error);
         if failure.code == Code::Unavailable {
@@ -166,12 +182,12 @@ impl ResponseBody {
             attempt.failed(now);
         }
         let instance = active.endpoint().id().to_string();
-        Error::ConnectionLost {
+        let error = Error::ConnectionLost {
             instance,
             reason: failure.reason,
             code: failure.code,
-        }
-        .status()
+        };
+        (error.status(), error.cause())
     }
 }
 
@@ -187,8 +203,8 @@ impl Body for ResponseBody {
         if let Some((deadline, sleep)) = &mut this.deadline
             && sleep.as_mut().poll(cx).is_ready()
         {
-            let status = Error::Deadline(deadline.given).status();
-            return this.end_with(&status);
+            let error = Error::Deadline(deadline.given);
+            return this.end_with(&error.status(), error.cause());
         }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
@@ -199,8 +215,8 @@ impl Body for ResponseBody {
                     active.endpoint().mark_received();
                     if let Some(trailers) = frame.trailers_ref() {
                         if http_status::list_size(trailers) > active.max_header_bytes() {
-                            let status = active.large_answer().status();
-                            return this.end_with(&status);
+                            let error = active.large_answer();
+                            return this.end_with(&error.status(), error.cause());
                         }
                         active.trailers(trailers);
                     }
@@ -211,8 +227,8 @@ impl Body for ResponseBody {
                 Poll::Ready(Some(Ok(frame)))
             }
             Some(Err(error)) => {
-                let status = this.failure(&error);
-                this.end_with(&status)
+                let (status, cause) = this.failure(&error);
+                this.end_with(&status, cause)
             }
             None => {
                 this.is_over();

@@ -92,7 +92,7 @@ async fn run(
                 // From here on the answer's body aborts it.
                 abort.0 = None;
             }
-            return outcome;
+            return outcome.map_err(|error| call.last_error(error, &endpoint));
         }
         tried.push(endpoint);
         let pause = match pushback {

@@ -118,6 +118,22 @@ impl ClusterClient {
         true
     }
 
+    /// Whether a call that may not be sent again could have been, but for `max_attempts` or the
+    /// retry budget.
+    pub(crate) fn retries_exhausted(
+        &self,
+        retry: Retry,
+        repeatable: bool,
+        idempotent: bool,
+    ) -> bool {
+        let repeats = match retry {
+            Retry::IfUnsent => true,
+            Retry::IfIdempotent => idempotent,
+            Retry::Never => false,
+        };
+        repeats && repeatable && self.options().max_attempts > 1
+    }
+
     /// Counts another attempt, after or beside this endpoint's.
     pub(crate) fn retried(&self, reason: &'static str, endpoint: &Endpoint) {
         self.metrics

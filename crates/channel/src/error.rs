@@ -2,7 +2,10 @@
 
 use std::time::Duration;
 
-use proto::error_info::{self, Reason};
+use proto::{
+    MeshCause,
+    error_info::{self, Reason},
+};
 use tonic::Code;
 
 use crate::http_status::http_code;
@@ -85,6 +88,10 @@ pub enum Error {
         /// Of HTTP.
         status: u16,
     },
+    /// The last attempt ended with this error. It may be tried again, and `max_attempts` or the
+    /// retry budget forbade that.
+    #[error(transparent)]
+    Exhausted(Box<Self>),
     /// The metadata of the answer is over the limit.
     #[error("the metadata of {instance}'s answer is larger than max_header_bytes, {limit} bytes")]
     LargeAnswer {
@@ -153,6 +160,26 @@ impl Error {
         self
     }
 
+    /// Why the mesh answers in place of a service; `None` for a request that cannot be sent.
+    #[must_use]
+    pub fn cause(&self) -> Option<MeshCause> {
+        Some(match self {
+            Self::Undiscovered { .. } | Self::NoInstance { .. } | Self::NoSuchInstance { .. } => {
+                MeshCause::NoInstance
+            }
+            Self::Unreachable { .. } => MeshCause::Connect,
+            Self::Saturated { key, .. } => MeshCause::Limit(key),
+            Self::Unsent { .. } | Self::ConnectionLost { .. } | Self::Http { .. } => {
+                MeshCause::Reset
+            }
+            Self::Exhausted(_) => MeshCause::Retries,
+            Self::LargeAnswer { .. } => MeshCause::Limit("max_header_bytes"),
+            Self::Deadline(_) => MeshCause::Deadline,
+            Self::Request(status) => return MeshCause::of(status),
+            Self::Timeout(_) => return None,
+        })
+    }
+
     /// The status for the caller: each variant has one code and one reason.
     #[must_use]
     pub fn status(&self) -> tonic::Status {
@@ -191,6 +218,7 @@ impl Error {
                 about.push(("http_status", status.to_string()));
                 (http_code(*status), Reason::HttpAnswer)
             }
+            Self::Exhausted(last) => return last.status(),
             Self::LargeAnswer { instance, limit } => {
                 about.push(("instance", instance.clone()));
                 about.push(("key", "max_header_bytes".to_owned()));

@@ -135,7 +135,10 @@ pub(crate) async fn run(
                 let last = number >= options.max_attempts.max(options.hedge_max);
                 let follows = || next.is_some() && !last && may_follow(client, &tried, retry);
                 if attempts.is_empty() && !follows() {
-                    return outcome;
+                    return match retry {
+                        Retry::Never => outcome,
+                        _ => outcome.map_err(|error| Error::Exhausted(Box::new(error))),
+                    };
                 }
             }
             () = sleep_until(next.unwrap_or_else(Instant::now)), if next.is_some() => {

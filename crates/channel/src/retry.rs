@@ -76,6 +76,7 @@ pub(crate) fn of_error(error: &Error) -> Retry {
         | Error::NoSuchInstance { .. }
         | Error::Unreachable { .. }
         | Error::Saturated { .. }
+        | Error::Exhausted(_)
         | Error::LargeAnswer { .. }
         | Error::Deadline(_)
         | Error::Request(_)

@@ -77,7 +77,7 @@ impl Call<'_> {
                 let status = grpc_status(response.headers()).map(Code::from);
                 attempt.answered(status, now);
                 if let Some(status) = status {
-                    active.ended(status);
+                    active.ended(status, None);
                 }
                 let deadline = self.deadline;
                 let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
@@ -142,12 +142,26 @@ impl Call<'_> {
     }
 
     pub(crate) fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {
-        let method = self.parts.uri.path().trim_start_matches('/');
-        let idempotent = self.parts.headers.contains_key(retry::IDEMPOTENT)
-            || endpoint.instance().is_idempotent(method);
-        let repeatable = self.replay.can_repeat();
+        let (idempotent, repeatable) = (self.is_idempotent(endpoint), self.replay.can_repeat());
         self.client
             .may_retry(retry, number, repeatable, idempotent, endpoint)
+    }
+
+    /// The error of the last attempt, after [`Self::may_retry`] has refused another.
+    pub(crate) fn last_error(&self, error: Error, endpoint: &Endpoint) -> Error {
+        let (idempotent, repeatable) = (self.is_idempotent(endpoint), self.replay.can_repeat());
+        let retry = retry::of_error(&error);
+        if self.client.retries_exhausted(retry, repeatable, idempotent) {
+            Error::Exhausted(Box::new(error))
+        } else {
+            error
+        }
+    }
+
+    fn is_idempotent(&self, endpoint: &Endpoint) -> bool {
+        let method = self.parts.uri.path().trim_start_matches('/');
+        self.parts.headers.contains_key(retry::IDEMPOTENT)
+            || endpoint.instance().is_idempotent(method)
     }
 
     pub(crate) async fn within_deadline<T>(

@@ -17,6 +17,7 @@ use std::{
 use anyhow::Context as _;
 use chrono::{DateTime, SecondsFormat, Utc};
 use parking_lot::Mutex;
+use proto::MeshCause;
 use serde_json::json;
 use telemetry::{Counter, MetricsRegistry, rpc};
 use tokio::sync::watch;
@@ -68,6 +69,8 @@ pub struct CallOutcome {
     pub request_bytes: Option<u64>,
     /// Bytes of the answer's messages.
     pub response_bytes: Option<u64>,
+    /// Why the mesh, and not the service, answered.
+    pub cause: Option<MeshCause>,
 }
 
 impl AccessLog {
@@ -136,6 +139,7 @@ impl AccessRecord {
             "request_bytes": outcome.request_bytes,
             "response_bytes": outcome.response_bytes,
             "attempts": outcome.attempts,
+            "cause": outcome.cause.map(MeshCause::as_str),
             "request_id": self.request_id,
             "trace_id": self.trace_id,
         });

@@ -21,6 +21,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Code, Status, body::Body};
 
 use crate::{
+    cause_slot::CauseSlot,
     compression::{self, RequestCoding},
     idle_timer::IdleTimer,
 };
@@ -59,6 +60,7 @@ where
     if coding.compressed {
         request.headers_mut().remove(compression::ENCODING);
     }
+    let cause = CauseSlot::of(request.extensions());
     let request = request.map(|body| {
         Body::new(MessageBody {
             body,
@@ -66,6 +68,7 @@ where
             message_bytes: call_limits.message_bytes,
             compressed: coding.compressed.then(BytesMut::new),
             idle_timer: IdleTimer::new(call_limits.idle),
+            cause: cause.clone(),
         })
     });
     let Some(timeout) = timeout else {
@@ -75,9 +78,15 @@ where
     match timeout_at(end, next(request)).await {
         Ok(response) => until(coding.answer(response), async move {
             sleep_until(end).await;
-            deadline_exceeded()
+            let status = deadline_exceeded();
+            cause.note(&status);
+            status
         }),
-        Err(_) => deadline_exceeded().into_http(),
+        Err(_) => {
+            let status = deadline_exceeded();
+            cause.note(&status);
+            status.into_http()
+        }
     }
 }
 
@@ -128,20 +137,23 @@ pub(crate) fn until(
 /// delay it.
 pub(crate) async fn until_drain(
     leave: CancellationToken,
+    cause: CauseSlot,
     next: impl Future<Output = Response<Body>>,
 ) -> Response<Body> {
     match leave.run_until_cancelled(next).await {
         Some(response) => until(response, async move {
             leave.cancelled_owned().await;
-            draining()
+            draining(&cause)
         }),
-        None => draining().into_http(),
+        None => draining(&cause).into_http(),
     }
 }
 
-fn draining() -> Status {
+fn draining(cause: &CauseSlot) -> Status {
     let message = "the instance is shutting down: retry on another one";
-    error_info::status(Code::Unavailable, Reason::Draining, message, [])
+    let status = error_info::status(Code::Unavailable, Reason::Draining, message, []);
+    cause.note(&status);
+    status
 }
 
 fn deadline_exceeded() -> Status {
@@ -171,6 +183,7 @@ struct MessageBody<B> {
     compressed: Option<BytesMut>,
     /// Runs while the client pauses within a message.
     idle_timer: IdleTimer,
+    cause: CauseSlot,
 }
 
 impl<B> MessageBody<B> {
@@ -193,7 +206,9 @@ impl<B> MessageBody<B> {
             return Poll::Pending;
         }
         ready!(self.idle_timer.poll(cx));
-        Poll::Ready(message_idle(self.idle_timer.limit))
+        let status = message_idle(self.idle_timer.limit);
+        self.cause.note(&status);
+        Poll::Ready(status)
     }
 }
 
@@ -228,7 +243,12 @@ where
             match data {
                 // No message is complete yet.
                 Ok(data) if data.is_empty() && self.compressed.is_some() => {}
-                data => return Poll::Ready(Some(data.map(Frame::data))),
+                data => {
+                    if let Err(status) = &data {
+                        self.cause.note(status);
+                    }
+                    return Poll::Ready(Some(data.map(Frame::data)));
+                }
             }
         }
     }

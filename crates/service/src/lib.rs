@@ -35,6 +35,7 @@ mod admin;
 mod advertise;
 pub mod answers;
 mod call_limits;
+mod cause_slot;
 mod cli;
 pub mod clients;
 mod compression;

@@ -14,12 +14,14 @@ use bytes::Bytes;
 use channel::grpc_status;
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
+use proto::MeshCause;
 use telemetry::{Span, SpanEnd, SpanKind, TraceContext, rpc, rpc::ServerCalls, tracing_enabled};
 use tonic::{Code, Status, body::Body};
 
 use crate::{
     ActiveTasks, TaskGuard,
     access::{AccessRecord, CallOutcome},
+    cause_slot::CauseSlot,
     clients::CallPermit,
     context,
 };
@@ -34,6 +36,8 @@ pub(crate) struct CallContext {
     pub(crate) has_span: bool,
     pub(crate) permit: Option<CallPermit>,
     pub(crate) record: Option<AccessRecord>,
+    /// Why the chassis, and not the service, ended it.
+    pub(crate) cause: CauseSlot,
 }
 
 /// Runs `next` for one request and follows its answer to the end.
@@ -63,6 +67,7 @@ where
         ended: false,
         _permit: context.permit,
         record: context.record,
+        cause: context.cause,
         outcome: CallOutcome::default(),
         _task: counts_for_drain(path).then(|| active.begin()),
     };
@@ -106,6 +111,7 @@ struct ObservedCall {
     ended: bool,
     _permit: Option<CallPermit>,
     record: Option<AccessRecord>,
+    cause: CauseSlot,
     outcome: CallOutcome,
     _task: Option<TaskGuard>,
 }
@@ -117,6 +123,7 @@ impl ObservedCall {
         }
         self.calls
             .observe(&self.method, code, self.started.elapsed());
+        self.outcome.cause = self.outcome.cause.or_else(|| self.cause.get());
         if let Some(record) = self.record.take() {
             record.end(code, &self.outcome);
         }
@@ -142,6 +149,9 @@ impl ObservedCall {
             if let Some(client) = self.client {
                 fields.text("client.address", &client.to_string());
             }
+            if let Some(cause) = self.outcome.cause {
+                fields.text("mesh.cause", &cause.to_string());
+            }
             fields.text("mesh.service", self.instance.spec.service);
             fields.text("mesh.instance", &self.instance.instance_id);
             fields.number("mesh.attempt", self.attempt);
@@ -151,6 +161,9 @@ impl ObservedCall {
 
 impl Drop for ObservedCall {
     fn drop(&mut self) {
+        if !self.ended {
+            self.outcome.cause = Some(MeshCause::ClientLeft);
+        }
         self.end(Code::Cancelled.into());
     }
 }

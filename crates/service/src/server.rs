@@ -19,6 +19,7 @@ use tower::ServiceExt as _;
 use crate::{
     ActiveTasks, Context, Listener, LocalBackend, access,
     call_limits::{self, CallLimits, until_drain, with_call_limits},
+    cause_slot::CauseSlot,
     clients::{ClientConnection, X_FORWARDED_FOR},
     connection::ConnectionMonitor,
     limits::METADATA_HEADROOM,
@@ -239,16 +240,27 @@ impl App {
             ),
             Err(exceeded) => (None, Some(exceeded.status())),
         };
+        let mut request = request;
+        let cause = if record.is_some() || telemetry::tracing_enabled() {
+            CauseSlot::new()
+        } else {
+            CauseSlot::default()
+        };
+        request.extensions_mut().insert(cause.clone());
         let context = CallContext {
             instance: Arc::clone(&self.context),
             client: address,
             has_span: own,
             permit,
             record,
+            cause: cause.clone(),
         };
         observe(request, &self.calls, active, context, |request| async {
             match refused {
-                Some(status) => status.into_http(),
+                Some(status) => {
+                    cause.note(&status);
+                    status.into_http()
+                }
                 None => self.dispatch(request).await,
             }
         })
@@ -258,6 +270,7 @@ impl App {
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {
         let path = request.uri().path();
         let is_open_ended = !counts_for_drain(path);
+        let cause = CauseSlot::of(request.extensions());
         let own = self.own.iter().any(|prefix| path.starts_with(prefix));
         let next = async {
             match &self.handler {
@@ -268,7 +281,7 @@ impl App {
             }
         };
         if is_open_ended {
-            until_drain(self.leave.clone(), next).await
+            until_drain(self.leave.clone(), cause, next).await
         } else {
             next.await
         }

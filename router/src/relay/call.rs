@@ -5,6 +5,7 @@ use std::{net::IpAddr, sync::Arc};
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
 use discovery::Instance;
 use mesh_relay::Id;
+use proto::MeshCause;
 use service::{
     access::{AccessRecord, CallOutcome},
     clients::CallPermit,
@@ -37,6 +38,8 @@ pub(crate) struct Call {
     pub(super) answered: bool,
     /// The status that the mesh gave it.
     pub(super) refused: Option<Code>,
+    /// Why the mesh, and not the service, ended it.
+    pub(super) cause: Option<MeshCause>,
     /// What the last instance said about another attempt.
     pub(super) pushback: Pushback,
     /// Since when no instance could be connected to.
@@ -85,6 +88,12 @@ pub(super) enum BodyState {
 }
 
 impl Call {
+    /// Why the mesh ended it, also where its attempts were the local backend's.
+    pub(super) fn cause(&self) -> Option<MeshCause> {
+        let hedged = || self.hedged.as_ref()?.attempts().cause;
+        self.cause.or_else(hedged)
+    }
+
     /// The ID of the instance it is on.
     pub(super) fn instance(&self) -> Option<String> {
         self.attempt
@@ -96,7 +105,9 @@ impl Call {
     pub(super) fn last_instance(&self) -> (Option<Arc<Instance>>, usize) {
         match &self.hedged {
             Some(hedged) => {
-                let Attempts { count, instance } = hedged.attempts();
+                let Attempts {
+                    count, instance, ..
+                } = hedged.attempts();
                 (instance, count)
             }
             None => {
@@ -116,6 +127,7 @@ impl Call {
             attempts,
             request_bytes: Some(request_bytes),
             response_bytes: None,
+            cause: self.cause(),
         }
     }
 }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use channel::{CallAffinity, CallAttempt, Error, Peer, RetryRequest, Target};
 use mesh_relay::{Cause, Engine, Failure, Verdict, driver::Command, hpack::Block};
+use proto::MeshCause;
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
@@ -124,7 +125,7 @@ impl RouterHost {
         match mesh.pick(target, &call.tried, affinity, self.now) {
             Ok(attempt) => self.dispatch(call, attempt),
             Err(error) if error.is_transient() => self.pick_later(call, Duration::ZERO),
-            Err(error) => refuse(call, &error.status()),
+            Err(error) => refuse_for(call, &error),
         }
     }
 
@@ -139,7 +140,7 @@ impl RouterHost {
             let outcome = mesh.pick_or_wait(&target, &tried).await;
             move |host: &mut Self, call: &mut Call| match outcome {
                 Ok(attempt) => host.dispatch(call, attempt),
-                Err(error) => refuse(call, &error.status()),
+                Err(error) => refuse_for(call, &error),
             }
         })
     }
@@ -252,8 +253,14 @@ impl RouterHost {
         let pushback = std::mem::take(&mut call.pushback);
         let pause = retry::after_failure(may_retry, failure.unsent, pushback, call.attempts);
         let Some(pause) = pause else {
+            let retries = !may_retry
+                && attempt.retries_exhausted(&error, call.retry_request(failure.repeatable));
             call.attempt = Some(attempt);
-            return refuse(call, &error.status());
+            let verdict = refuse_for(call, &error);
+            if retries {
+                call.cause = Some(MeshCause::Retries);
+            }
+            return verdict;
         };
         call.tried.push(attempt.peer().clone());
         drop(attempt);
@@ -277,7 +284,7 @@ impl RouterHost {
                 waited,
                 reason,
             };
-            return refuse(call, &error.status());
+            return refuse_for(call, &error);
         };
         call.tried.push(peer);
         self.pick_after(call, pause)
@@ -316,6 +323,17 @@ fn task(call: &Call) -> Option<&str> {
 
 /// Ends a call with a status of the mesh's.
 pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
+    call.cause = MeshCause::of(status);
+    end_with(call, status)
+}
+
+/// Ends a call that got no answer, with the status of the error.
+fn refuse_for(call: &mut Call, error: &Error) -> Verdict {
+    call.cause = error.cause();
+    end_with(call, &error.status())
+}
+
+fn end_with(call: &mut Call, status: &Status) -> Verdict {
     call.refused = Some(status.code());
     Verdict::Refuse(if call.answered {
         responses::trailers(status)

@@ -11,7 +11,7 @@ use mesh_relay::{
     driver::Command,
     hpack::{Block, Field, Token, is_authority},
 };
-use proto::frame::FrameReader;
+use proto::{MeshCause, frame::FrameReader};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status};
 
@@ -126,6 +126,7 @@ impl Host for RouterHost {
             hedged: None,
             answered: false,
             refused: None,
+            cause: None,
             pushback: Pushback::None,
             unconnected_since: None,
             parked: None,
@@ -278,7 +279,9 @@ impl Host for RouterHost {
         }
         let Some(attempt) = call.attempt.take() else {
             let status = Status::unavailable(format!("the router itself: {}", failure.cause));
-            return refuse(call, &status);
+            let verdict = refuse(call, &status);
+            call.cause = Some(MeshCause::Reset);
+            return verdict;
         };
         match failure.cause {
             Cause::Connect => return self.connect_failed(call, attempt),
@@ -306,6 +309,7 @@ impl Host for RouterHost {
             }
         });
         call.refused = Some(status.code());
+        call.cause = MeshCause::of(&status);
         responses::trailers(&status)
     }
 
@@ -323,7 +327,10 @@ impl Host for RouterHost {
                 code
             }
             Ended::Refused | Ended::Broken(_) => call.refused.unwrap_or(Code::Unavailable),
-            Ended::Cancelled => Code::Cancelled,
+            Ended::Cancelled => {
+                call.cause = Some(MeshCause::ClientLeft);
+                Code::Cancelled
+            }
         };
         let code = code as i32;
         if let Some(access_entry) = call.access_entry.take() {

@@ -131,6 +131,9 @@ pub(super) fn end(call: &Call, client: impl FnOnce() -> Option<IpAddr>, code: i3
         if let Some(client) = call.address.or_else(client) {
             fields.text("client.address", &client.to_string());
         }
+        if let Some(cause) = call.cause() {
+            fields.text("mesh.cause", &cause.to_string());
+        }
         let (instance, attempts) = call.last_instance();
         match (&instance, &call.target) {
             (Some(instance), _) => instance_fields(fields, instance, attempts),

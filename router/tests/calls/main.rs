@@ -5,6 +5,7 @@
 
 mod attempts;
 mod by_hand;
+mod causes;
 mod http_answers;
 mod identity;
 mod large_metadata;

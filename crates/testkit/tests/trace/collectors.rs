@@ -110,7 +110,7 @@ async fn a_collector_that_falls_silent_costs_no_call_and_gets_what_comes_after()
     call(&mut raw).await;
     let come = async || (!jaeger.traces("silent").await.is_empty()).then_some(());
     until("a span", EXPORTED, come).await;
-    let before = program.process.resident_memory();
+    let before = program.process.memory();
     jaeger.signal(Signal::Stop);
     let (began, mut longest) = (Instant::now(), Duration::ZERO);
     // More spans than may wait.
@@ -123,7 +123,7 @@ async fn a_collector_that_falls_silent_costs_no_call_and_gets_what_comes_after()
         }
     }
     assert!(longest < Duration::from_secs(2), "a call took {longest:?}");
-    let grown = program.process.resident_memory().saturating_sub(before);
+    let grown = program.process.memory().saturating_sub(before);
     assert!(grown < 24 << 20, "{grown} bytes more");
     jaeger.signal(Signal::Continue);
     let last = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";

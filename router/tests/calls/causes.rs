@@ -1,0 +1,199 @@
+//! Why the mesh, and not a service, ended a call, as the access log tells it.
+
+use std::{net::SocketAddr, path::Path, time::Duration};
+
+use h2::Reason;
+use serde_json::Value;
+use testkit::{raw, until};
+use tokio::{net::TcpStream, task::JoinSet, time::sleep};
+
+use crate::world::{Instance, MESSAGE, Reply, SOON, World, call, port};
+
+/// Service, method, metadata, and the cause.
+type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Option<&'a str>);
+
+/// Where nobody listens.
+fn nobody() -> SocketAddr {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    listener.local_addr().unwrap()
+}
+
+/// An instance that resets each call but probes.
+async fn resets() -> (SocketAddr, JoinSet<()>) {
+    port(|stream: TcpStream| async move {
+        let Ok(mut connection) = h2::server::handshake(stream).await else {
+            return;
+        };
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            respond.send_reset(Reason::INTERNAL_ERROR);
+        }
+    })
+    .await
+}
+
+/// The line of the call of this method, once it is there.
+async fn line(path: &Path, method: &str) -> Value {
+    let name = format!("t.S/{method}");
+    until("the call is written down", SOON, async || {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines
+            .into_iter()
+            .find(|line: &Value| line["method"] == *name)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn each_cause_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let settings = [
+        ("access_log", path.to_str().unwrap()),
+        ("queue_timeout", "500ms"),
+        ("max_message_bytes", "1KiB"),
+        ("max_in_flight", "1"),
+        ("silence", "60s"),
+    ];
+    let world = World::with(&settings).await;
+    let good = Instance::start(Reply::good()).await;
+    let refuses = Instance::start(Reply::failure(tonic::Code::Unavailable)).await;
+    let silent = Instance::start(Reply::good().after(Duration::from_secs(30))).await;
+    let (resets, _tasks) = resets().await;
+    for (service, idempotent, address) in [
+        ("good", false, good.address),
+        ("refuses", false, refuses.address),
+        ("away", false, nobody()),
+        ("silent", false, silent.address),
+        ("once", false, resets),
+        ("twice", true, resets),
+    ] {
+        world.register(service, idempotent, &[address]).await;
+    }
+    let mut raw = world.raw().await;
+    let soon = [("grpc-timeout", "200m")];
+    let table: &[Row<'_>] = &[
+        ("good", "Good", &[], None),
+        ("refuses", "Refuses", &[], None),
+        ("nowhere", "Nowhere", &[], Some("no_instance")),
+        (
+            "good",
+            "Pinned",
+            &[("x-mesh-instance", "good-7")],
+            Some("no_instance"),
+        ),
+        ("away", "Away", &[], Some("connect")),
+        ("silent", "Silent", &soon, Some("deadline")),
+        ("once", "Once", &[], Some("reset")),
+        ("twice", "Twice", &[], Some("retries")),
+    ];
+    for (service, method, metadata, expected) in table {
+        call(&mut raw, service, method, metadata).await;
+        let line = line(&path, method).await;
+        assert_eq!(line["cause"].as_str(), *expected, "{line}");
+    }
+    assert_eq!(line(&path, "Once").await["attempts"], 1);
+    assert_eq!(line(&path, "Twice").await["attempts"], 3);
+    // A caller that leaves, while its call has the only place.
+    let metadata = [("x-mesh-service", "silent")];
+    let left = raw
+        .begin("/t.S/Left", &metadata, raw::frame(b""), true)
+        .await;
+    until("the instance has the call", SOON, async || {
+        (silent.calls() == 2).then_some(())
+    })
+    .await;
+    call(&mut raw, "silent", "Full", &[]).await;
+    left.cancel();
+    let large = raw.begin(
+        "/t.S/Large",
+        &[("x-mesh-service", "good")],
+        raw::frame(&[0; 2048]),
+        true,
+    );
+    large.await.answer().await;
+    for (method, expected) in [
+        ("Left", "client_left"),
+        ("Full", "limit:max_in_flight"),
+        ("Large", "limit:max_message_bytes"),
+    ] {
+        let line = line(&path, method).await;
+        assert_eq!(line["cause"], expected, "{line}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn each_cause_of_a_hedged_call_is_written_down() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let settings = [
+        ("access_log", path.to_str().unwrap()),
+        ("queue_timeout", "500ms"),
+        ("hedge_delay", "20ms"),
+        ("silence", "60s"),
+    ];
+    let world = World::with(&settings).await;
+    let good = Instance::start(Reply::good()).await;
+    let silent = Instance::start(Reply::good().after(Duration::from_secs(30))).await;
+    let (resets, _tasks) = resets().await;
+    let (breaks, _more) = breaks_off().await;
+    for (service, address) in [
+        ("good", good.address),
+        ("away", nobody()),
+        ("silent", silent.address),
+        ("resets", resets),
+        ("breaks", breaks),
+    ] {
+        // Only one with two instances is hedged.
+        world.register(service, true, &[address, address]).await;
+    }
+    let mut raw = world.raw().await;
+    let soon = [("grpc-timeout", "200m")];
+    let table: &[Row<'_>] = &[
+        ("good", "Good", &[], None),
+        ("away", "Away", &[], Some("connect")),
+        ("silent", "Silent", &soon, Some("deadline")),
+        ("resets", "Resets", &[], Some("retries")),
+        ("breaks", "Breaks", &[], Some("reset")),
+    ];
+    for (service, method, metadata, expected) in table {
+        call(&mut raw, service, method, metadata).await;
+        let line = line(&path, method).await;
+        assert_eq!(line["cause"].as_str(), *expected, "{line}");
+    }
+    let metadata = [("x-mesh-service", "silent")];
+    let left = raw
+        .begin("/t.S/Left", &metadata, raw::frame(b""), true)
+        .await;
+    until("the instance has the call", SOON, async || {
+        (silent.calls() > 2).then_some(())
+    })
+    .await;
+    left.cancel();
+    assert_eq!(line(&path, "Left").await["cause"], "client_left");
+    world.end().await;
+}
+
+/// An instance whose answers break off after a message.
+async fn breaks_off() -> (SocketAddr, JoinSet<()>) {
+    port(|stream: TcpStream| async move {
+        let Ok(mut connection) = h2::server::handshake(stream).await else {
+            return;
+        };
+        let mut broken = JoinSet::new();
+        while let Some(Ok((_, mut respond))) = connection.accept().await {
+            let head = http::Response::builder().header("content-type", "application/grpc");
+            let head = head.body(()).unwrap();
+            let mut body = respond.send_response(head, false).unwrap();
+            body.send_data(MESSAGE, false).unwrap();
+            broken.spawn(async move {
+                sleep(Duration::from_millis(10)).await;
+                body.send_reset(Reason::INTERNAL_ERROR);
+            });
+        }
+    })
+    .await
+}
