@@ -9,7 +9,7 @@ use service::{
     PeerAddr,
     clients::{Network, X_FORWARDED_FOR, client_address},
 };
-use telemetry::{TRACEPARENT, TRACESTATE, TraceContext, tracing_enabled};
+use telemetry::{TRACEPARENT, TRACESTATE, TraceContext};
 
 use crate::{problem::Problem, state::App};
 
@@ -85,11 +85,7 @@ fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
             carried.insert(name.as_str().to_owned(), value.to_owned());
         }
     }
-    let current = TraceContext::current().filter(|_| tracing_enabled());
-    if let Some(current) = current.filter(|it| TraceContext::of(headers) != Some(*it)) {
-        let text = String::from_utf8_lossy(&current.traceparent()).into_owned();
-        carried.insert(TRACEPARENT.to_owned(), text);
-    }
+    TraceContext::carry_current(&mut carried);
     carried
 }
 

@@ -20,6 +20,8 @@ use tonic::Code;
 #[derive(Debug, Default)]
 pub(crate) struct CallTrace {
     parent: Option<TraceContext>,
+    /// What tracing systems have added to it.
+    state: Option<HeaderValue>,
     /// Of the first attempt, where nothing is above it: the others are below that.
     first: OnceLock<TraceContext>,
 }
@@ -45,6 +47,7 @@ impl CallTrace {
         }
         Self {
             parent: TraceContext::current().or_else(|| TraceContext::of(headers)),
+            state: TraceContext::current_state(),
             first: OnceLock::new(),
         }
     }
@@ -70,13 +73,7 @@ impl CallTrace {
             context
         };
         if TraceContext::of(headers) != Some(context) {
-            if self.parent.is_none() {
-                // It belonged to another trace.
-                headers.remove(TRACESTATE);
-            }
-            if let Ok(value) = HeaderValue::from_bytes(&context.traceparent()) {
-                headers.insert(TRACEPARENT, value);
-            }
+            self.write(context, headers);
         }
         Some(AttemptSpan {
             span,
@@ -86,6 +83,22 @@ impl CallTrace {
             outcome: OnceLock::new(),
             ended: AtomicBool::new(false),
         })
+    }
+}
+
+impl CallTrace {
+    fn write(&self, context: TraceContext, headers: &mut HeaderMap) {
+        let brought = TraceContext::of(headers);
+        if brought.is_none_or(|brought| brought.trace_id != context.trace_id) {
+            // It belonged to another trace.
+            headers.remove(TRACESTATE);
+        }
+        if let Some(state) = &self.state {
+            headers.insert(TRACESTATE, state.clone());
+        }
+        if let Ok(value) = HeaderValue::from_bytes(&context.traceparent()) {
+            headers.insert(TRACEPARENT, value);
+        }
     }
 }
 

@@ -23,7 +23,7 @@ impl EnqueueSpan {
         let parent = brought.and_then(|text| TraceContext::parse(text.as_bytes()));
         let span = Span::begin(parent, Instant::now());
         if parent != Some(span.context()) {
-            let text = String::from_utf8_lossy(&span.context().traceparent()).into_owned();
+            let text = span.context().to_string();
             job.trace.insert(TRACEPARENT.to_owned(), text);
         }
         if parent.is_none() {

@@ -15,7 +15,9 @@ use channel::grpc_status;
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use proto::MeshCause;
-use telemetry::{Span, SpanEnd, SpanKind, TraceContext, rpc, rpc::ServerCalls, tracing_enabled};
+use telemetry::{
+    Span, SpanEnd, SpanKind, TraceContext, TraceScope, rpc, rpc::ServerCalls, tracing_enabled,
+};
 use tonic::{Code, Status, body::Body};
 
 use crate::{
@@ -56,6 +58,7 @@ where
     let begins = tracing_enabled() && !context.has_span;
     let span = begins.then(|| Span::begin(caller, started));
     let trace = span.map(|span| span.context()).or(caller);
+    let scope = trace.map(|trace| TraceScope::of(trace, request.headers()));
     let mut call = ObservedCall {
         method: calls.method(path),
         started,
@@ -72,8 +75,8 @@ where
         _task: counts_for_drain(path).then(|| active.begin()),
     };
     let answer = next(request);
-    let answer = match trace {
-        Some(trace) => trace.scope(answer).await,
+    let answer = match scope.clone() {
+        Some(scope) => scope.run(answer).await,
         None => answer.await,
     };
     let (parts, body) = answer.into_parts();
@@ -81,7 +84,7 @@ where
         call.end(code);
         return Response::from_parts(parts, body);
     }
-    Response::from_parts(parts, Body::new(ObservedBody { body, call, trace }))
+    Response::from_parts(parts, Body::new(ObservedBody { body, call, scope }))
 }
 
 /// Whether a drain waits for calls of this path: not for health and reflection, which may stay open
@@ -172,7 +175,7 @@ struct ObservedBody {
     body: Body,
     call: ObservedCall,
     /// In which the answer goes on.
-    trace: Option<TraceContext>,
+    scope: Option<TraceScope>,
 }
 
 impl http_body::Body for ObservedBody {
@@ -183,10 +186,10 @@ impl http_body::Body for ObservedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let trace = self.trace;
+        let scope = self.scope.clone();
         let body = Pin::new(&mut self.body);
-        let polled = match trace {
-            Some(trace) => trace.sync_scope(|| body.poll_frame(cx)),
+        let polled = match scope {
+            Some(scope) => scope.run_sync(|| body.poll_frame(cx)),
             None => body.poll_frame(cx),
         };
         let frame = ready!(polled);

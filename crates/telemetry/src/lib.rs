@@ -28,5 +28,5 @@ pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::
 pub use redact::{redact, redact_json};
 pub use trace::{
     ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
-    TraceId, TraceOptions, trace_content, tracing_enabled,
+    TraceId, TraceOptions, TraceScope, trace_content, tracing_enabled,
 };

@@ -20,7 +20,7 @@ use crate::{
     otlp::{Destination, Exporter, OtlpOptions, Queue, Resource, Signal},
 };
 
-pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
+pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, TraceScope};
 pub use scoped::ScopedSpan;
 pub use span::{Span, SpanEnd, SpanFields, SpanKind};
 

@@ -27,7 +27,8 @@ impl Jaeger {
     /// The same that takes spans over TLS only, with a certificate and its key.
     pub async fn with_tls([certificate, key]: &[PathBuf; 2]) -> Self {
         let flags = ["grpc", "http"].map(|carrier| {
-            let flag = |name: &str, value: &str| format!("--collector.otlp.{carrier}.tls.{name}={value}");
+            let flag =
+                |name: &str, value: &str| format!("--collector.otlp.{carrier}.tls.{name}={value}");
             [
                 flag("enabled", "true"),
                 flag("cert", &certificate.display().to_string()),

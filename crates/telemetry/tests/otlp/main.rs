@@ -110,7 +110,11 @@ fn a_span_continues_its_callers_trace_and_reaches_the_collector() {
         received.push(collector.next(Duration::from_secs(5)));
     }
     check(&received);
-    assert_eq!(telemetry::otlp_dropped(Signal::Spans), [0; 4], "nothing is lost");
+    assert_eq!(
+        telemetry::otlp_dropped(Signal::Spans),
+        [0; 4],
+        "nothing is lost"
+    );
     assert!(!telemetry::tracing_enabled());
 }
 

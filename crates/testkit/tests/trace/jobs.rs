@@ -57,7 +57,7 @@ async fn ended(mesh: &JobMesh, job: &Value, wanted: &str) -> Value {
 }
 
 /// The spans whose operation is this.
-fn named<'a>(trace: &'a Value, name: &'a str) -> Vec<&'a Value> {
+fn named<'a>(trace: &'a Value, name: &str) -> Vec<&'a Value> {
     spans(trace)
         .filter(|span| operation(span) == name)
         .collect()
@@ -93,11 +93,16 @@ async fn an_enqueued_run_with_a_model_is_one_trace_of_all_that_took_part() {
     }
 }
 
-fn check(trace: &Value, chat: &str, job: &str, content: bool) {
-    let only = |name: &str| match named(trace, name)[..] {
+/// The one span whose operation is this.
+fn only<'a>(trace: &'a Value, name: &str) -> &'a Value {
+    match named(trace, name)[..] {
         [span] => span,
         _ => panic!("one {name}: {trace}"),
-    };
+    }
+}
+
+fn check(trace: &Value, chat: &str, job: &str, content: bool) {
+    let only = |name: &str| only(trace, name);
     let request = only("POST /enqueue");
     assert_eq!(
         (service(trace, request), kind(request)),
