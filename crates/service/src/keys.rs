@@ -15,6 +15,7 @@ use telemetry::{LogFormat, LogLevel};
 
 use crate::{
     Spec,
+    call_log::LogFilter,
     network::{Network, is_network, networks},
     settings,
     web_policy::WebKeys,
@@ -193,6 +194,9 @@ config::keys! {
         /// Where each call is written as a line of JSON: `stdout`, `stderr` or a file. Empty:
         /// nowhere.
         access_log: Option<String> = optional(),
+        /// Which calls the access log has: all, those whose status is not OK, those that took so
+        /// long, or so large a part.
+        access_log_filter: LogFilter = config::checked("all", LogFilter::parse, LogFilter::accepts, crate::call_log::EXPECTED),
     }
 }
 

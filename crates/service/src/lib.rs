@@ -29,12 +29,12 @@
 //! }
 //! ```
 
-pub mod access;
 mod active_tasks;
 mod admin;
 mod advertise;
 pub mod answers;
 mod call_limits;
+pub mod call_log;
 mod cause_slot;
 mod cli;
 pub mod clients;
@@ -85,7 +85,7 @@ pub use listener::{Listener, LocalBackend};
 pub use probes::{is_grpc, is_method, is_probe};
 pub use program::main;
 pub use protocol_mismatch::wrong_protocol_reply;
-pub use registration::{consul_address, registry};
+pub use registration::{consul_address, consul_options, registry};
 pub use request_body::{BodyTimeout, RequestBody};
 pub use run::{DrainReport, ServerHandle, start};
 pub use services::Services;

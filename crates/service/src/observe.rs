@@ -22,7 +22,7 @@ use tonic::{Code, Status, body::Body};
 
 use crate::{
     ActiveTasks, TaskGuard,
-    access::{AccessRecord, CallOutcome},
+    call_log::{CallHead, CallLog, FinishedCall},
     cause_slot::CauseSlot,
     clients::CallPermit,
     context,
@@ -37,7 +37,9 @@ pub(crate) struct CallContext {
     /// The program's own listener has its span: here it goes on below that.
     pub(crate) has_span: bool,
     pub(crate) permit: Option<CallPermit>,
-    pub(crate) record: Option<AccessRecord>,
+    /// Where its end is written down, and with what.
+    pub(crate) log: Option<CallLog>,
+    pub(crate) head: Option<Box<CallHead>>,
     /// Why the chassis, and not the service, ended it.
     pub(crate) cause: CauseSlot,
 }
@@ -69,9 +71,11 @@ where
         instance: context.instance,
         ended: false,
         _permit: context.permit,
-        record: context.record,
+        log: context.log,
+        head: context.head,
         cause: context.cause,
-        outcome: CallOutcome::default(),
+        client_left: false,
+        response_bytes: None,
         _task: counts_for_drain(path).then(|| active.begin()),
     };
     let answer = next(request);
@@ -113,9 +117,11 @@ struct ObservedCall {
     instance: Arc<context::Context>,
     ended: bool,
     _permit: Option<CallPermit>,
-    record: Option<AccessRecord>,
+    log: Option<CallLog>,
+    head: Option<Box<CallHead>>,
     cause: CauseSlot,
-    outcome: CallOutcome,
+    client_left: bool,
+    response_bytes: Option<u64>,
     _task: Option<TaskGuard>,
 }
 
@@ -124,16 +130,27 @@ impl ObservedCall {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.calls
-            .observe(&self.method, code, self.started.elapsed());
-        self.outcome.cause = self.outcome.cause.or_else(|| self.cause.get());
-        if let Some(record) = self.record.take() {
-            record.end(code, &self.outcome);
+        let duration = self.started.elapsed();
+        self.calls.observe(&self.method, code, duration);
+        let cause = match self.client_left {
+            true => Some(MeshCause::ClientLeft),
+            false => self.cause.get(),
+        };
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_on()) {
+            let call = FinishedCall {
+                method: self.method.name(),
+                status: code,
+                cause,
+                duration,
+                response_bytes: self.response_bytes,
+                ..FinishedCall::default()
+            };
+            log.end(self.head.as_deref(), &call);
         }
-        self.end_span(code);
+        self.end_span(code, cause);
     }
 
-    fn end_span(&self, code: i32) {
+    fn end_span(&self, code: i32, cause: Option<MeshCause>) {
         let Some(span) = self.span else { return };
         let (method, failed) = (self.method.name(), rpc::is_server_error(code));
         let end = SpanEnd {
@@ -152,7 +169,7 @@ impl ObservedCall {
             if let Some(client) = self.client {
                 fields.text("client.address", &client.to_string());
             }
-            if let Some(cause) = self.outcome.cause {
+            if let Some(cause) = cause {
                 fields.text("mesh.cause", &cause.to_string());
             }
             fields.text("mesh.service", self.instance.spec.service);
@@ -164,9 +181,7 @@ impl ObservedCall {
 
 impl Drop for ObservedCall {
     fn drop(&mut self) {
-        if !self.ended {
-            self.outcome.cause = Some(MeshCause::ClientLeft);
-        }
+        self.client_left = !self.ended;
         self.end(Code::Cancelled.into());
     }
 }
@@ -197,7 +212,7 @@ impl http_body::Body for ObservedBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    *self.call.outcome.response_bytes.get_or_insert(0) += length;
+                    *self.call.response_bytes.get_or_insert(0) += length;
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.call

@@ -72,6 +72,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("max_connection_age", Changed("connections_that_grow_old_under_load_lose_no_call")),
     ("max_connection_age_grace", Changed("an_old_connection_is_ended_though_a_call_is_longer_than_its_grace")),
     ("access_log", Changed("each_call_is_a_line_of_the_access_log")),
+    ("access_log_filter", Changed("a_filter_leaves_out_the_calls_that_it_does_not_name")),
     ("allowed_hosts", Changed("a_name_that_was_pointed_at_us_is_answered_by_no_path")),
     ("allowed_origins", Changed("a_listed_page_is_answered_as_browsers_want_it")),
     // Calls to other services

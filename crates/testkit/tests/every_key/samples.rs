@@ -3,6 +3,10 @@
 /// Values by key.
 const SAMPLES: &[(&str, &[&str])] = &[
     ("access_log", &["stdout", "stderr", "DIR/access.log"]),
+    (
+        "access_log_filter",
+        &["all", "errors", "slow:1s", "sample:0.01"],
+    ),
     ("admin_address", &["127.0.0.1", "0.0.0.0", "::1"]),
     ("admin_token", &["s3cret"]),
     ("allowed_hosts", &["gateway.example, *.example.com:8443"]),
