@@ -14,35 +14,38 @@ use tracing_subscriber::{
     Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::{Error, LogFormat, LogOutput, TelemetryOptions, level, trace};
+use crate::{
+    Error, LogFormat, LogOutput, TelemetryOptions, level,
+    otlp::{Destination, Exporter, Signal},
+    trace,
+};
 use lines::Lines;
 
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
 #[must_use = "spans that were not sent are lost with it"]
 pub struct TelemetryGuard {
-    traces: Option<trace::Exporter>,
+    traces: Option<Exporter>,
 }
 
-/// Sets up the process's log, and its traces when an OTLP endpoint is given. In that case it must
-/// be called within a tokio runtime, which the exporter then uses.
+/// Sets up the process's log, and its traces when there is an OTLP collector.
 ///
 /// # Errors
-/// When it was called before, or the endpoint is not a URL. A collector that is not there is no
-/// error: spans are dropped until it is.
+/// When it was called before, or the collector's address or certificate will not do. A collector that
+/// is not there is no error: spans wait for it, and are dropped when too many do.
 pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
-    let traces = match &options.otlp_endpoint {
-        Some(endpoint) => Some(trace::Exporter::new(endpoint, options)?),
-        None => None,
-    };
+    if let Some(otlp) = &options.otlp {
+        // What is wrong with it is told without a log.
+        Destination::new(otlp, Signal::Spans)?;
+    }
     let (filter, handle) = reload::Layer::new(options.level.targets());
     Registry::default()
         .with(lines(options).with_filter(filter))
-        .with(traces.as_ref().map(trace::Exporter::layer))
         .try_init()
         .map_err(|_| Error::AlreadyInitialised)?;
     level::remember(options.level, handle);
-    trace::enable(traces.is_some());
+    let otlp = options.otlp.as_ref();
+    let traces = otlp.map(|otlp| trace::start(otlp, options)).transpose()?;
     Ok(TelemetryGuard { traces })
 }
 
@@ -60,13 +63,12 @@ fn lines(options: &TelemetryOptions) -> Lines {
 }
 
 impl TelemetryGuard {
-    /// Sends the spans that are left, for at most `limit`. It blocks the thread, and the runtime
-    /// of [`init`] has to be running still.
+    /// Sends the spans that are left, for at most `limit`. It blocks the thread.
     ///
     /// # Errors
     /// When they could not be sent in time.
     pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
-        trace::enable(false);
+        trace::disable();
         self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
     }
 }
