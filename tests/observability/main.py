@@ -106,7 +106,7 @@ def start(mesh):
     mesh.start_consul()
     mesh.start_redis()
     mesh.start_jaeger()
-    mesh.start_collector()
+    mesh.start_collector(keep=100)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", mesh.out], check=True)
     mesh.mounted.append(mesh.out)
     mesh.program("mcp-router")
@@ -165,6 +165,30 @@ def panels(mesh, gateway):
     except SystemExit:
         raise SystemExit("error: no data for:\n  " + "\n  ".join(left)) from None
     say(f"{len(queries)} queries of {len(list(observability.DASHBOARDS.glob('*.json')))} dashboards bring data")
+
+
+def one_trace(mesh, gateway):
+    """One /enqueue is one trace: gateway, queue, runner, three agents, their tools and the model."""
+    post(f"{gateway}/enqueue", {"goal": "How does a router drain?"})
+    services = {"agents-app", "agents-worker", "agent-research", "agent-code", "agent-review", "tool-docs", "tool-fs"}
+    operations = {"POST /enqueue", "enqueue default", "job pipeline", "chat stub"}
+
+    def whole():
+        for trace in mesh.traces("agents-app"):
+            names = {it["serviceName"] for it in trace["processes"].values()}
+            called = {it["operationName"] for it in trace["spans"]}
+            if services <= names and operations <= called:
+                return trace
+        return None
+
+    trace = until(60, "one trace of all", whole)
+    ids = {it["spanID"] for it in trace["spans"]}
+    orphans = [it["operationName"] for it in trace["spans"] for of in it["references"] if of["refType"] == "CHILD_OF" and of["spanID"] not in ids]
+    assert not orphans, orphans
+    assert any(it["traceID"] == trace["traceID"] for it in mesh.traces("agents-worker"))
+    mesh.stop("collector")
+    mesh.start_collector()
+    say(f"one /enqueue is one trace of {len(trace['spans'])} spans, of {len(trace['processes'])} programs, without an orphan")
 
 
 def tail_sampling(mesh):
@@ -400,6 +424,7 @@ def main():
             start(mesh)
             gateway = f"http://127.0.0.1:{mesh.ports['mesh-gateway'][0]}"
             router = f"127.0.0.1:{mesh.ports['mcp-router'][0]}"
+            one_trace(mesh, gateway)
             targets(mesh)
             clean(mesh)
             load = Load(router, 4, 2)
