@@ -119,6 +119,10 @@ mcp-query-agents mcp-query-tools mcp-query-workers: ## Agents, tools or workers 
 mcp-query-json: ## All of it as JSON
 	@$(LIST) --json
 
+.PHONY: doctor
+doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits until all is well
+	@$(MESHCTL) doctor $(if $(WAIT),--wait $(WAIT))
+
 ##@ Develop
 
 .PHONY: tools check keys test test-openapi test-containers

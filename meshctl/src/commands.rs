@@ -6,6 +6,7 @@ mod call;
 mod completion;
 mod demo;
 mod describe;
+mod doctor;
 mod drain;
 mod jobs;
 mod list;
@@ -44,6 +45,7 @@ subcommands! {
         Describe(describe::Describe),
         Call(call::Call),
         Status(status::Status),
+        Doctor(doctor::Doctor),
         Drain(drain::Drain),
         Jobs(jobs::Jobs),
         Schedules(schedules::Schedules),

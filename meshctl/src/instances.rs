@@ -1,7 +1,8 @@
 //! The instances of the mesh, as a router tells them.
 
 use proto::mesh::v1::{
-    Health, Instance, ListInstancesRequest, State, mesh_service_client::MeshServiceClient,
+    Health, Instance, ListInstancesRequest, ListInstancesResponse, State,
+    mesh_service_client::MeshServiceClient,
 };
 use serde_json::{Value, json};
 use tonic::{Code, Status, transport::Channel};
@@ -10,14 +11,23 @@ use crate::output::Output;
 
 /// Every instance, or those of one service; none from a router that is too old to tell.
 pub(crate) async fn list(channel: &Channel, service: &str) -> Result<Vec<Instance>, Status> {
+    Ok(ask(channel, service).await?.instances)
+}
+
+/// Every instance, and every router; none from a router that is too old to tell.
+pub(crate) async fn all(channel: &Channel) -> Result<ListInstancesResponse, Status> {
+    ask(channel, "").await
+}
+
+async fn ask(channel: &Channel, service: &str) -> Result<ListInstancesResponse, Status> {
     let service = service.to_owned();
     let asked = MeshServiceClient::new(channel.clone())
         .max_decoding_message_size(crate::router::LARGEST)
         .list_instances(ListInstancesRequest { service })
         .await;
     match asked {
-        Ok(answer) => Ok(answer.into_inner().instances),
-        Err(status) if status.code() == Code::Unimplemented => Ok(Vec::new()),
+        Ok(answer) => Ok(answer.into_inner()),
+        Err(status) if status.code() == Code::Unimplemented => Ok(ListInstancesResponse::default()),
         Err(status) => Err(status),
     }
 }

@@ -1,15 +1,19 @@
 //! The command line of the mesh: starts one, looks at one, calls into one. Under the name of one of
 //! its programs it is that program.
 
+mod admin;
 mod commands;
+mod consul;
 mod contract;
 mod duration;
+mod exposition;
 mod failure;
 mod gateway;
 mod instances;
 mod job_store;
 mod json_arg;
 mod local;
+mod member;
 mod methods;
 mod output;
 mod proto_text;

@@ -195,7 +195,11 @@ impl MeshService for Control {
         };
         let mesh = self.directory.mesh();
         let instances = instances::list(mesh, &snapshot, only.as_deref());
-        Ok(Response::new(ListInstancesResponse { instances }))
+        let routers = match only {
+            None => instances::routers(mesh, &crate::SPEC).await,
+            Some(_) => Vec::new(),
+        };
+        Ok(Response::new(ListInstancesResponse { instances, routers }))
     }
 }
 

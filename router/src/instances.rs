@@ -3,10 +3,14 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use channel::{EndpointHealth, EndpointStatus, Mesh};
-use discovery::Instance;
+use discovery::{Instance, first_answer};
 use proto::mesh::v1::{self, Health, State};
+use service::Spec;
 
-use crate::directory::{DirectorySnapshot, Service};
+use crate::{
+    directory::{DirectorySnapshot, Service},
+    single_flight::QUERY_TIMEOUT,
+};
 
 /// Every instance of the services, or of one service, ordered by service and ID.
 pub(crate) fn list(
@@ -26,14 +30,32 @@ fn of_service(mesh: &Mesh, service: &Service, drained: &BTreeSet<String>) -> Vec
     let known = mesh.endpoints(&service.name);
     let one = |instance: &Arc<Instance>| {
         let status = known.iter().find(|status| status.key == instance.key);
-        of_instance(service, instance, status, drained)
+        of_instance(&service.name, &service.public_id, instance, status, drained)
     };
     service.instances().iter().map(one).collect()
 }
 
+/// The routers that the registry knows; none while it does not answer.
+pub(crate) async fn routers(mesh: &Mesh, spec: &Spec) -> Vec<v1::Instance> {
+    let mut watch = mesh.discovery().watch(spec.service);
+    let known = first_answer(&mut watch, QUERY_TIMEOUT).await;
+    let drained = mesh.drained();
+    let instances = known.iter().flat_map(|snapshot| &snapshot.instances);
+    instances
+        .map(|router| of_instance(spec.service, &router.public_id(), router, None, &drained))
+        .collect()
+}
+
+fn admin_port(instance: &Instance) -> u32 {
+    let port = instance.meta.get("admin_port");
+    let port: Option<u16> = port.and_then(|port| port.parse().ok());
+    port.unwrap_or(0).into()
+}
+
 /// An instance that this router has never called has nothing held against it.
 fn of_instance(
-    service: &Service,
+    service: &str,
+    public_id: &str,
     instance: &Instance,
     status: Option<&EndpointStatus>,
     drained: &BTreeSet<String>,
@@ -49,8 +71,8 @@ fn of_instance(
     let reason = status.and_then(|status| status.reason.clone());
     v1::Instance {
         id: instance.key.id.to_string(),
-        service: service.name.to_string(),
-        public_id: service.public_id.clone(),
+        service: service.to_owned(),
+        public_id: public_id.to_owned(),
         kind: instance.kind().name().to_owned(),
         address: instance.authority(),
         version: instance.version().to_owned(),
@@ -66,5 +88,7 @@ fn of_instance(
         calls_in_flight: status.map_or(0, |status| status.in_flight),
         weight: instance.weight,
         node: instance.key.node.to_string(),
+        admin_port: admin_port(instance),
+        grpc_services: instance.grpc_services().unwrap_or_default(),
     }
 }

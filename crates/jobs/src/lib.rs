@@ -56,6 +56,6 @@ pub use store::{
     Submission, SubmitOutcome, WaitPosition,
 };
 pub use store_options::{StoreOptions, SyncPolicy};
-pub use stores::{Embedded, OpenStore, Redis, STORES, StoreBackend, open};
+pub use stores::{Embedded, OpenStore, Redis, RedisProbe, STORES, StoreBackend, open, probe_redis};
 pub use timer::{Firing, MissedPolicy, Ownership, Schedule, Timer};
 pub use worker::Worker;

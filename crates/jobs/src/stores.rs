@@ -6,7 +6,7 @@ mod redis;
 use std::sync::Arc;
 
 pub use embedded::Embedded;
-pub use redis::Redis;
+pub use redis::{Redis, RedisProbe, probe as probe_redis};
 
 use crate::{Error, Store, StoreOptions};
 

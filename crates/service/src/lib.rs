@@ -85,7 +85,7 @@ pub use listener::{Listener, LocalBackend};
 pub use probes::{is_grpc, is_method, is_probe};
 pub use program::main;
 pub use protocol_mismatch::wrong_protocol_reply;
-pub use registration::{consul_address, registry};
+pub use registration::{consul_address, consul_options, registry};
 pub use request_body::{BodyTimeout, RequestBody};
 pub use run::{DrainReport, ServerHandle, start};
 pub use services::Services;

@@ -19,27 +19,32 @@ use crate::{
 /// When its settings are invalid.
 pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error> {
     let keys = RegistryKeys::from_config(config);
-    let watch = WatchKeys::from_config(config);
     let backend = match keys.discovery {
         RegistryKind::Consul => "consul",
         RegistryKind::Fixed => "fixed",
         RegistryKind::Memory => "memory",
     };
-    let consul = ConsulOptions::at(keys.consul_address());
     let options = BackendOptions {
-        consul: ConsulOptions {
-            token: keys
-                .consul_http_token
-                .map(|token| token.expose().to_owned()),
-            ca_file: keys.consul_cacert,
-            client_cert: keys.consul_client_cert,
-            client_key: keys.consul_client_key,
-            cache: watch.registry_cache,
-            ..consul
-        },
-        fixed: watch.fixed_instances,
+        consul: consul_options(config),
+        fixed: WatchKeys::from_config(config).fixed_instances,
     };
     backends::build(backend, &options)
+}
+
+/// How the configuration reaches Consul.
+#[must_use]
+pub fn consul_options(config: &Config) -> ConsulOptions {
+    let keys = RegistryKeys::from_config(config);
+    let consul = ConsulOptions::at(keys.consul_address());
+    let token = keys.consul_http_token;
+    ConsulOptions {
+        token: token.map(|token| token.expose().to_owned()),
+        ca_file: keys.consul_cacert,
+        client_cert: keys.consul_client_cert,
+        client_key: keys.consul_client_key,
+        cache: WatchKeys::from_config(config).registry_cache,
+        ..consul
+    }
 }
 
 /// The configured address of Consul: `consul_http_addr`, else host and port.

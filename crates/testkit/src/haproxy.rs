@@ -53,6 +53,12 @@ impl HaProxy {
         ([127, 0, 0, 1], self.grpc).into()
     }
 
+    /// Where its statistics are.
+    #[must_use]
+    pub fn stats(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.stats).into()
+    }
+
     /// Has it read its file again, as after a change of it: a new process takes over.
     pub fn reload(&mut self) {
         self.process.signal(Signal::User2);

@@ -164,7 +164,9 @@ impl QueueKeys {
         }
     }
 
-    fn address(&self) -> String {
+    /// Where jobs are kept: a URL of a Redis, or `file://` and a folder.
+    #[must_use]
+    pub fn address(&self) -> String {
         if let Some(url) = &self.redis_url {
             return url.expose().to_owned();
         }

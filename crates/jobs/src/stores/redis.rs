@@ -12,6 +12,7 @@ mod connections;
 mod dial;
 mod events;
 mod heartbeat;
+mod probe;
 mod refusal;
 mod reply;
 mod script;
@@ -33,6 +34,7 @@ use crate::{
     },
 };
 pub use access::Redis;
+pub use probe::{RedisProbe, probe};
 
 #[async_trait::async_trait]
 impl Store for Redis {

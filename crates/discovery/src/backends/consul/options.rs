@@ -76,7 +76,10 @@ impl ConsulOptions {
     }
 
     /// `address` as the URL that paths are added to.
-    pub(super) fn url(&self) -> Result<Url, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] when `address` is not valid.
+    pub fn url(&self) -> Result<Url, Error> {
         let bad = |reason: &str| Error::Config {
             key: "consul.address",
             reason: format!(
@@ -111,7 +114,10 @@ impl ConsulOptions {
 
     /// The HTTP client. It uses no proxy of the environment and follows no redirects: Consul is
     /// near, and nobody else may get the token.
-    pub(super) fn http(&self) -> Result<reqwest::Client, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] when a file of the options cannot be used.
+    pub fn http(&self) -> Result<reqwest::Client, Error> {
         let mut builder = reqwest::Client::builder()
             .http1_only()
             .no_proxy()
@@ -156,7 +162,10 @@ impl ConsulOptions {
     }
 
     /// The token, which must fit in an HTTP header. An empty one is none.
-    pub(super) fn token(&self) -> Result<Option<String>, Error> {
+    ///
+    /// # Errors
+    /// [`Error::Config`] when it has other characters.
+    pub fn token(&self) -> Result<Option<String>, Error> {
         let token = self
             .token
             .as_deref()
