@@ -100,7 +100,9 @@ impl Call {
 
     /// Writes down how it ended.
     pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
-        if !log.is_on() {
+        // A probe is no call.
+        let method = self.metadata.method.name();
+        if !log.is_on() || (self.head.is_none() && !method.contains('/')) {
             return;
         }
         let (last, attempts) = match &self.hedged {
@@ -117,7 +119,7 @@ impl Call {
             }
         };
         let call = FinishedCall {
-            method: self.metadata.method.name(),
+            method,
             service: self.target.as_ref().map(|it| &*it.service),
             instance: last.as_ref().map(|it| &*it.key.id),
             status,
