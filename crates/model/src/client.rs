@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{
     Error, ModelKeys, TextSink,
     cache::Cache,
+    chat_span,
     error::AttemptError,
     error_response::{ErrorResponse, optional_params},
     request_params::{EndpointProfile, RequestParams},
@@ -150,8 +151,11 @@ impl Model {
             return Ok((known, true));
         }
         let deadline = Instant::now() + self.keys.model_timeout;
-        let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
-        let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
+        let mut span = chat_span::begin(&self.keys, &self.url, round);
+        let sending = timeout_at(deadline, self.send(round, sink, deadline));
+        let answer = span.run(sending).await.unwrap_or(Err(Error::Timeout));
+        chat_span::end(&mut span, &answer);
+        let answer = Arc::new(answer?);
         self.cache.put(key, Arc::clone(&answer));
         Ok((answer, false))
     }

@@ -12,7 +12,7 @@ mod level;
 mod log;
 mod metrics;
 mod options;
-pub mod propagation;
+mod otlp;
 mod redact;
 pub mod rpc;
 mod trace;
@@ -24,6 +24,10 @@ pub use level::{LogLevel, log_level, set_log_level};
 pub use log::{TelemetryGuard, init};
 pub use metrics::{CONTENT_TYPE, Labelled, MetricRow, MetricsRegistry};
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
+pub use otlp::{OtlpOptions, OtlpProtocol, Signal, otlp_dropped, otlp_headers};
 pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
 pub use redact::{redact, redact_json};
-pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};
+pub use trace::{
+    ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
+    TraceId, TraceOptions, TraceScope, trace_content, tracing_enabled,
+};
