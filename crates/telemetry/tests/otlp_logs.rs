@@ -2,7 +2,7 @@
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
-use std::{sync::mpsc, time::Duration};
+use std::{net::TcpListener, sync::mpsc, time::Duration};
 
 use mesh_telemetry::{
     self as telemetry, LogFormat, LogOutput, OtlpOptions, Signal, TelemetryOptions, TraceContext,
@@ -15,8 +15,6 @@ use opentelemetry_proto::tonic::{
     common::v1::any_value::Value,
     logs::v1::LogRecord,
 };
-use tokio::net::TcpListener;
-use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{Request, Response, Status};
 
 const PARENT: &[u8] = b"00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
@@ -47,13 +45,14 @@ fn lines_reach_the_collector_with_their_trace() {
         .enable_all()
         .build()
         .unwrap();
-    let listener = runtime.block_on(TcpListener::bind("127.0.0.1:0")).unwrap();
-    let address = listener.local_addr().unwrap();
+    let free = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = free.local_addr().unwrap();
+    drop(free);
     let (sender, received) = mpsc::sync_channel(8);
     let _server = runtime.spawn(async move {
         tonic::transport::Server::builder()
             .add_service(LogsServiceServer::new(Service(sender)))
-            .serve_with_incoming(TcpListenerStream::new(listener))
+            .serve(address)
             .await
             .unwrap();
     });
@@ -73,7 +72,12 @@ fn lines_reach_the_collector_with_their_trace() {
     context.sync_scope(|| {
         let span = tracing::info_span!("job", job = "default/0/7");
         span.in_scope(|| {
-            tracing::info!(execution_time_ms = 12.5, retried = true, left = -3, "job succeeded");
+            tracing::info!(
+                execution_time_ms = 12.5,
+                retried = true,
+                left = -3,
+                "job succeeded"
+            );
         });
     });
     for _ in 0..5 {
@@ -92,10 +96,16 @@ fn lines_reach_the_collector_with_their_trace() {
     let [job, warning] = &records[..] else {
         panic!("{records:?}");
     };
-    assert_eq!((body(job), body(warning)), ("job succeeded".to_owned(), "no answer".to_owned()));
+    assert_eq!(
+        (body(job), body(warning)),
+        ("job succeeded".to_owned(), "no answer".to_owned())
+    );
     let text = |text: &str| Some(Value::StringValue(text.to_owned()));
     assert_eq!(attribute(job, "job"), text("default/0/7"));
-    assert_eq!(attribute(job, "execution_time_ms"), Some(Value::DoubleValue(12.5)));
+    assert_eq!(
+        attribute(job, "execution_time_ms"),
+        Some(Value::DoubleValue(12.5))
+    );
     assert_eq!(attribute(job, "retried"), Some(Value::BoolValue(true)));
     assert_eq!(attribute(job, "left"), Some(Value::IntValue(-3)));
     assert_eq!(job.trace_id, context.trace_id.0.to_be_bytes());

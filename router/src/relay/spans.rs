@@ -11,8 +11,8 @@ use mesh_relay::{
     hpack::{Block, Field, Token},
 };
 use telemetry::{
-    Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, TraceId, rpc,
-    tracing_enabled,
+    Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, TraceId,
+    rpc, tracing_enabled,
 };
 
 use super::{call::Call, host::LOCAL};

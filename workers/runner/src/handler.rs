@@ -5,7 +5,11 @@ use serde_json::Value;
 use tracing::Instrument as _;
 use work::{Attempt, Runtime};
 
-use crate::{job_span, meter::{AttemptMeter, ms}, metrics::Metrics};
+use crate::{
+    job_span,
+    meter::{AttemptMeter, ms},
+    metrics::Metrics,
+};
 
 /// Runs attempts of jobs.
 pub(crate) struct AttemptHandler {
@@ -51,7 +55,12 @@ impl jobs::JobHandler for AttemptHandler {
                 "failed"
             }
             Err(Failure::Permanent(error)) => {
-                tracing::warn!(execution_time_ms, queue_time_ms, error, "job failed for good");
+                tracing::warn!(
+                    execution_time_ms,
+                    queue_time_ms,
+                    error,
+                    "job failed for good"
+                );
                 "dead"
             }
             Err(Failure::Postponed(delay)) => {

@@ -36,7 +36,11 @@ fn encode(record: &Record<'_>) -> Vec<u8> {
     write::number(&mut out, field::SEVERITY_NUMBER, severity(record.level));
     let level = record.level.as_str().as_bytes();
     write::bytes(&mut out, field::SEVERITY_TEXT, level);
-    write::head(&mut out, field::BODY, write::field_size(record.message.len()));
+    write::head(
+        &mut out,
+        field::BODY,
+        write::field_size(record.message.len()),
+    );
     write::bytes(&mut out, 1, record.message.as_bytes());
     for (name, value) in &record.fields {
         attribute(&mut out, name, value);

@@ -32,7 +32,12 @@ pub(crate) struct Lines {
 }
 
 impl Lines {
-    pub(super) fn new(output: LogOutput, json: bool, colour: bool, collector: Option<Arc<Queue>>) -> Self {
+    pub(super) fn new(
+        output: LogOutput,
+        json: bool,
+        colour: bool,
+        collector: Option<Arc<Queue>>,
+    ) -> Self {
         Self {
             output,
             json,
