@@ -17,6 +17,7 @@ use crate::{
     CallAttempt, Error, Timestamp,
     acquire::InFlight,
     attempt_span::AttemptSpan,
+    call_timer::CallTimer,
     connection::Failure,
     connections::Endpoint,
     deadline::Deadline,
@@ -107,6 +108,8 @@ pub struct ResponseBody {
     /// Until the answer has ended.
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    /// Until the status is known.
+    timer: Option<CallTimer>,
     cause: Option<MeshCause>,
 }
 
@@ -117,6 +120,7 @@ impl ResponseBody {
             inner: Some(inner),
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
+            timer: None,
             cause: None,
         };
         if ended {
@@ -131,6 +135,21 @@ impl ResponseBody {
     fn is_over(&self) {
         if let Some(span) = self.active.as_ref().and_then(|it| it.span.as_ref()) {
             span.over();
+        }
+    }
+
+    /// Counts the call when its status is known: now if that is all of the answer.
+    pub(crate) fn with_timer(mut self, mut timer: CallTimer, status: Option<i32>) -> Self {
+        match status {
+            Some(status) => timer.end(status),
+            None => self.timer = Some(timer),
+        }
+        self
+    }
+
+    fn count(&mut self, status: Option<i32>) {
+        if let Some(mut timer) = self.timer.take() {
+            timer.end(status.unwrap_or(Code::Unknown.into()));
         }
     }
 
@@ -157,6 +176,7 @@ impl ResponseBody {
         if let Some(active) = &self.active {
             active.ended(status.code(), cause);
         }
+        self.count(Some(status.code().into()));
         self.end();
         self.cause = cause;
         let mut trailers = HeaderMap::new();
@@ -221,7 +241,8 @@ impl Body for ResponseBody {
                         active.trailers(trailers);
                     }
                 }
-                if frame.is_trailers() {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.count(grpc_status(trailers));
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -232,6 +253,7 @@ impl Body for ResponseBody {
             }
             None => {
                 this.is_over();
+                this.count(None);
                 this.end();
                 Poll::Ready(None)
             }

@@ -10,6 +10,7 @@ mod attempt;
 mod attempt_span;
 mod body;
 mod call;
+mod call_timer;
 mod candidates;
 mod client;
 mod cluster_client;

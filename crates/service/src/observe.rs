@@ -131,7 +131,8 @@ impl ObservedCall {
             return;
         }
         let duration = self.started.elapsed();
-        self.calls.observe(&self.method, code, duration);
+        let sampled = self.span.map(|span| span.context()).filter(|it| it.sampled);
+        self.calls.observe(&self.method, code, duration, sampled);
         let cause = match self.client_left {
             true => Some(MeshCause::ClientLeft),
             false => self.cause.get(),

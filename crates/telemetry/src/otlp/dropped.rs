@@ -1,13 +1,14 @@
-//! What was not exported, counted for the process: logs and traces are the process's.
+//! What was not exported, counted for the process: see [`crate::dropped`].
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use crate::Counter;
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Signal {
+pub(crate) enum Signal {
     /// Spans of traces.
     Spans,
     /// Log records.
+    #[expect(dead_code, reason = "they have the same queue, and nobody fills it yet")]
     Logs,
 }
 
@@ -24,16 +25,13 @@ pub(crate) enum Reason {
     Shutdown,
 }
 
-/// The reasons, by the names that `mesh_telemetry_dropped_total` has for them.
-const DROP_REASONS: [&str; 4] = ["queue_full", "unreachable", "refused", "shutdown"];
-
-static COUNTS: [[AtomicU64; DROP_REASONS.len()]; 2] =
-    [const { [const { AtomicU64::new(0) }; DROP_REASONS.len()] }; 2];
+/// The counters of one signal, by reason.
+#[derive(Debug)]
+pub(crate) struct Dropped([Counter; 4]);
 
 impl Signal {
     /// Its name as a label.
-    #[must_use]
-    pub fn name(self) -> &'static str {
+    pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Spans => "spans",
             Self::Logs => "logs",
@@ -41,12 +39,18 @@ impl Signal {
     }
 }
 
-/// How many of a signal were dropped since the process began.
-#[must_use]
-pub fn otlp_dropped(signal: Signal) -> [u64; DROP_REASONS.len()] {
-    std::array::from_fn(|reason| COUNTS[signal as usize][reason].load(Relaxed))
-}
+impl Dropped {
+    pub(crate) fn of(signal: Signal) -> Self {
+        let reasons = ["queue_full", "unreachable", "refused", "shutdown"];
+        Self(reasons.map(|reason| crate::dropped(signal.name(), reason)))
+    }
 
-pub(crate) fn count(signal: Signal, reason: Reason, items: u64) {
-    COUNTS[signal as usize][reason as usize].fetch_add(items, Relaxed);
+    pub(crate) fn count(&self, reason: Reason, items: u64) {
+        self.0[reason as usize].inc_by(items);
+    }
+
+    #[cfg(test)]
+    pub(crate) fn get(&self, reason: Reason) -> u64 {
+        self.0[reason as usize].get()
+    }
 }

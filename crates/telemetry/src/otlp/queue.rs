@@ -10,7 +10,7 @@ use tokio::sync::Notify;
 
 use super::{
     Signal,
-    dropped::{self, Reason},
+    dropped::{Dropped, Reason},
     write,
 };
 
@@ -34,6 +34,7 @@ pub(crate) struct Chunk {
 #[derive(Debug)]
 pub(crate) struct Queue {
     signal: Signal,
+    dropped: Dropped,
     waiting: Mutex<Waiting>,
     /// No more is taken: asked before anything is recorded.
     full: AtomicBool,
@@ -56,6 +57,7 @@ impl Queue {
     pub(crate) fn new(signal: Signal) -> Self {
         Self {
             signal,
+            dropped: Dropped::of(signal),
             waiting: Mutex::default(),
             full: AtomicBool::new(false),
             unreachable: AtomicBool::new(false),
@@ -67,7 +69,7 @@ impl Queue {
     pub(crate) fn has_room(&self) -> bool {
         let full = self.full.load(Relaxed);
         if full {
-            self.dropped(self.reason(), 1);
+            self.dropped.count(self.reason(), 1);
         }
         !full
     }
@@ -78,7 +80,7 @@ impl Queue {
         if waiting.bytes + item.len() > MOST {
             drop(waiting);
             self.full.store(true, Relaxed);
-            return self.dropped(self.reason(), 1);
+            return self.dropped.count(self.reason(), 1);
         }
         if waiting.last.bytes.capacity() == 0 {
             waiting.last.bytes = std::mem::take(&mut waiting.spare);
@@ -116,7 +118,7 @@ impl Queue {
     /// A chunk is done with: it was sent, or is lost.
     pub(crate) fn done(&self, mut chunk: Chunk, lost: Option<Reason>) {
         if let Some(reason) = lost {
-            self.dropped(reason, chunk.items);
+            self.dropped.count(reason, chunk.items);
         }
         let mut waiting = self.waiting.lock();
         waiting.bytes -= chunk.bytes.len();
@@ -143,10 +145,6 @@ impl Queue {
         }
     }
 
-    fn dropped(&self, reason: Reason, items: u64) {
-        dropped::count(self.signal, reason, items);
-    }
-
     pub(crate) fn signal(&self) -> Signal {
         self.signal
     }
@@ -158,26 +156,25 @@ mod tests {
 
     #[test]
     fn a_full_queue_drops_and_counts_and_has_room_again_later() {
-        let queue = Queue::new(Signal::Logs);
+        let queue = Queue::new(Signal::Spans);
         let item = [7; 1000];
-        let before = super::super::otlp_dropped(Signal::Logs);
         for _ in 0..10_000 {
             if queue.has_room() {
                 queue.push(&item);
             }
         }
-        let [full, unreachable, ..] = super::super::otlp_dropped(Signal::Logs);
-        assert!(full - before[0] > 5_000 && unreachable == before[1]);
+        let dropped = |reason| queue.dropped.get(reason);
+        assert!(dropped(Reason::QueueFull) > 5_000 && dropped(Reason::Unreachable) == 0);
         assert!(queue.waiting.lock().bytes <= MOST);
         queue.set_unreachable(true);
         assert!(!queue.has_room());
-        assert_eq!(super::super::otlp_dropped(Signal::Logs)[1], before[1] + 1);
+        assert_eq!(dropped(Reason::Unreachable), 1);
         let chunk = queue.take().unwrap();
         assert!(chunk.bytes.len() >= CHUNK && chunk.items == chunk.bytes.len() as u64 / 1003);
         queue.done(chunk, None);
         let chunk = queue.take().unwrap();
         queue.done(chunk, Some(Reason::Refused));
         assert!(queue.has_room(), "two chunks have left");
-        assert!(super::super::otlp_dropped(Signal::Logs)[2] > before[2]);
+        assert!(dropped(Reason::Refused) > 0);
     }
 }

