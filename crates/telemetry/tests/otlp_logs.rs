@@ -5,7 +5,7 @@
 use std::{net::TcpListener, sync::mpsc, time::Duration};
 
 use mesh_telemetry::{
-    self as telemetry, LogFormat, LogOutput, OtlpOptions, Signal, TelemetryOptions, TraceContext,
+    self as telemetry, LogFormat, LogOutput, OtlpOptions, TelemetryOptions, TraceContext,
 };
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{
@@ -114,5 +114,7 @@ fn lines_reach_the_collector_with_their_trace() {
     assert!(job.time_unix_nano > 0);
     assert_eq!((warning.severity_number, warning.trace_id.len()), (13, 0));
     assert_eq!(attribute(warning, "url"), text("redis://***@host/"));
-    assert_eq!(telemetry::otlp_dropped(Signal::Logs), [0; 4]);
+    for reason in ["queue_full", "unreachable", "refused", "shutdown"] {
+        assert_eq!(telemetry::dropped("logs", reason).get(), 0, "{reason}");
+    }
 }
