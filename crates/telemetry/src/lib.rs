@@ -32,7 +32,7 @@ pub use metrics::{
     MetricsRegistry, Series, TextFormat,
 };
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
-pub use otlp::{OtlpOptions, OtlpProtocol, otlp_headers};
+pub use otlp::{OtlpOptions, OtlpProtocol, Signal, otlp_dropped, otlp_headers};
 pub use process::register_process;
 pub use redact::{redact, redact_json};
 pub use trace::{

@@ -11,7 +11,7 @@ mod queue;
 
 pub(crate) use destination::Destination;
 pub use destination::{OtlpOptions, OtlpProtocol, otlp_headers};
-pub(crate) use dropped::Signal;
+pub use dropped::{Signal, otlp_dropped};
 pub(crate) use export::Exporter;
 pub(crate) use protobuf::{Resource, write};
 pub(crate) use queue::Queue;

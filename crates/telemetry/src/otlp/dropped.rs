@@ -4,7 +4,7 @@ use crate::Counter;
 
 /// What is exported.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Signal {
+pub enum Signal {
     /// Spans of traces.
     Spans,
     /// Log records.
@@ -24,13 +24,17 @@ pub(crate) enum Reason {
     Shutdown,
 }
 
+/// The reasons, as labels of `mesh_telemetry_dropped_total`.
+const REASONS: [&str; 4] = ["queue_full", "unreachable", "refused", "shutdown"];
+
 /// The counters of one signal, by reason.
 #[derive(Debug)]
-pub(crate) struct Dropped([Counter; 4]);
+pub(crate) struct Dropped([Counter; REASONS.len()]);
 
 impl Signal {
     /// Its name as a label.
-    pub(crate) fn name(self) -> &'static str {
+    #[must_use]
+    pub fn name(self) -> &'static str {
         match self {
             Self::Spans => "spans",
             Self::Logs => "logs",
@@ -38,10 +42,16 @@ impl Signal {
     }
 }
 
+/// How many of a signal were dropped since the process began: because the queue was full, the
+/// collector away, because it refused them, or the program ended.
+#[must_use]
+pub fn otlp_dropped(signal: Signal) -> [u64; 4] {
+    REASONS.map(|reason| crate::dropped(signal.name(), reason).get())
+}
+
 impl Dropped {
     pub(crate) fn of(signal: Signal) -> Self {
-        let reasons = ["queue_full", "unreachable", "refused", "shutdown"];
-        Self(reasons.map(|reason| crate::dropped(signal.name(), reason)))
+        Self(REASONS.map(|reason| crate::dropped(signal.name(), reason)))
     }
 
     pub(crate) fn count(&self, reason: Reason, items: u64) {
