@@ -12,7 +12,9 @@ mod jobs;
 mod list;
 mod run;
 mod schedules;
+mod stat;
 mod status;
+mod top;
 mod up;
 
 use clap::Parser;
@@ -46,6 +48,8 @@ subcommands! {
         Call(call::Call),
         Status(status::Status),
         Doctor(doctor::Doctor),
+        Stat(stat::Stat),
+        Top(top::Top),
         Drain(drain::Drain),
         Jobs(jobs::Jobs),
         Schedules(schedules::Schedules),

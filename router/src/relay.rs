@@ -165,9 +165,9 @@ fn spawn(
     let (commands, orders) = mpsc::channel(COMMANDS);
     let (end, ended) = oneshot::channel();
     let host = RouterHost::new(shared, commands.clone());
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let mut builder = runtime::Builder::new_current_thread();
+    service::track_tasks(&mut builder);
+    let runtime = builder.enable_all().build()?;
     thread::Builder::new()
         .name(format!("relay-{number}"))
         .spawn(move || {

@@ -52,6 +52,7 @@ mod listener;
 mod network;
 mod observe;
 mod port;
+mod pprof;
 mod probes;
 mod program;
 mod protocol_mismatch;
@@ -83,6 +84,7 @@ pub use keys::{
 };
 pub use listener::{Listener, LocalBackend};
 pub use probes::{is_grpc, is_method, is_probe};
+pub use profile::track_tasks;
 pub use program::main;
 pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, consul_options, registry};

@@ -19,7 +19,7 @@ use crate::{
     keys::ChassisKeys,
     limits::Limits,
     port::Port,
-    registration,
+    pprof, registration,
     server::{App, Server},
     settings::LiveSettings,
     socket,
@@ -35,6 +35,8 @@ pub struct ServerHandle {
     pub grpc_addr: SocketAddr,
     /// The address of its admin listener.
     pub admin_addr: SocketAddr,
+    /// The address of its profiles, where they are served.
+    pub pprof_addr: Option<SocketAddr>,
     /// Its ID in the registry.
     pub instance_id: String,
     context: Arc<Context>,
@@ -156,6 +158,7 @@ pub(crate) async fn start_as(
     };
     let server = Server::start(grpc, app, listener, port.clone())?;
     admin::start(admin, &context, &port);
+    let pprof_addr = pprof::start(&context, &port)?;
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
         let publish = conditions.publish(health.clone(), context.draining.clone());
@@ -166,9 +169,6 @@ pub(crate) async fn start_as(
     for warning in context.config.warnings() {
         warn!("{warning}");
     }
-    if context.keys.admin.enable_pprof {
-        warn!("enable_pprof: profiles are not built into this program");
-    }
     let mut registration =
         registration::registration(&context, host, grpc_addr.port(), admin_addr.port(), &names);
     if speaks_http && registration.check == Check::Grpc {
@@ -178,6 +178,7 @@ pub(crate) async fn start_as(
     Ok(ServerHandle {
         grpc_addr,
         admin_addr,
+        pprof_addr,
         instance_id,
         context,
         health,

@@ -11,4 +11,5 @@ mod mistakes;
 mod programs;
 mod schedules;
 mod tls;
+mod traffic;
 mod up;
