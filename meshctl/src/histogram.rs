@@ -154,7 +154,10 @@ mod tests {
 
     #[test]
     fn what_came_between_two_scrapes_counts() {
-        let (first, second) = (scrape([10, 10, 10], [0, 0, 0]), scrape([60, 100, 100], [0, 0, 10]));
+        let (first, second) = (
+            scrape([10, 10, 10], [0, 0, 0]),
+            scrape([60, 100, 100], [0, 0, 10]),
+        );
         let traffic = second.since(&first).traffic();
         assert_eq!((traffic.calls, traffic.success), (100.0, Some(0.9)));
         assert_eq!(traffic.quantiles[0], Some(0.1));
@@ -168,7 +171,10 @@ mod tests {
     fn nothing_is_said_of_no_calls_and_a_new_process_begins_at_zero() {
         let some = scrape([60, 100, 100], [0, 0, 10]);
         let none = some.since(&some).traffic();
-        assert_eq!((none.calls, none.success, none.quantiles), (0.0, None, [None; 3]));
+        assert_eq!(
+            (none.calls, none.success, none.quantiles),
+            (0.0, None, [None; 3])
+        );
         let anew = scrape([1, 1, 1], [0, 0, 0]);
         assert_eq!(anew.since(&some).traffic().calls, 1.0);
     }

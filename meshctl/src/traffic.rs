@@ -85,7 +85,12 @@ impl Look {
         }
         drop(answers);
         silent.sort();
-        Ok(Self { at, members, scraped, silent })
+        Ok(Self {
+            at,
+            members,
+            scraped,
+            silent,
+        })
     }
 
     /// What came since an earlier look, of some services or of all.
@@ -127,10 +132,13 @@ impl Look {
             }
             // Others' programs tell nothing: the routers know what they sent there.
             let sent = self.at_instance(PICKS, member) - earlier.at_instance(PICKS, member);
-            let calls = calls.take().map(|calls| calls.traffic()).unwrap_or(Traffic {
-                calls: sent.max(0.0),
-                ..Traffic::default()
-            });
+            let calls = calls
+                .take()
+                .map(|calls| calls.traffic())
+                .unwrap_or(Traffic {
+                    calls: sent.max(0.0),
+                    ..Traffic::default()
+                });
             let in_flight = (!member.router).then(|| self.at_instance(IN_FLIGHT, member));
             rows.push(row(service, &member.id, calls, time, in_flight));
         }
@@ -160,7 +168,9 @@ impl Look {
             let before = earlier.scraped.get(&router.id).map(of).unwrap_or_default();
             let now = of(samples);
             if is_told && now != Calls::default() {
-                total.get_or_insert_with(Calls::default).add(&now.since(&before));
+                total
+                    .get_or_insert_with(Calls::default)
+                    .add(&now.since(&before));
             }
         }
         total
@@ -171,7 +181,9 @@ impl Look {
         let routers = self.members.iter().filter(|it| it.router);
         let samples = routers.filter_map(|router| self.scraped.get(&router.id));
         let values = samples.flat_map(|samples| {
-            let of = samples.of(name).filter(|it| it.label("instance") == member.id);
+            let of = samples
+                .of(name)
+                .filter(|it| it.label("instance") == member.id);
             of.map(|it| it.value)
         });
         values.sum()
@@ -222,8 +234,15 @@ impl Report {
     }
 
     /// The heading of [`Self::table`].
-    pub(crate) const HEADING: [&str; 7] =
-        ["SERVICE / INSTANCE", "CALLS/S", "SUCCESS", "P50", "P95", "P99", "IN FLIGHT"];
+    pub(crate) const HEADING: [&str; 7] = [
+        "SERVICE / INSTANCE",
+        "CALLS/S",
+        "SUCCESS",
+        "P50",
+        "P95",
+        "P99",
+        "IN FLIGHT",
+    ];
 
     /// As people read it.
     pub(crate) fn table(&self) -> Vec<[String; 7]> {
@@ -236,7 +255,15 @@ impl Report {
                 id => format!("  {}", crate::output::plain(id)),
             };
             let in_flight = row.in_flight.map_or_else(dash, |it| format!("{it}"));
-            [name, format!("{:.1}", row.rate), success, p50, p95, p99, in_flight]
+            [
+                name,
+                format!("{:.1}", row.rate),
+                success,
+                p50,
+                p95,
+                p99,
+                in_flight,
+            ]
         };
         self.rows.iter().map(row).collect()
     }
@@ -300,10 +327,16 @@ mod tests {
         let second = look(start + Duration::from_secs(2), &router(30, 9), &shop(11));
         let report = second.since(&first, &[]);
         let of = |name: &str, id: &str| {
-            let found = report.rows.iter().find(|it| it.service == name && it.instance == id);
+            let found = report
+                .rows
+                .iter()
+                .find(|it| it.service == name && it.instance == id);
             found.unwrap().clone()
         };
-        assert_eq!((of("shop", "").rate, of("shop", "shop-1").rate), (10.0, 2.0));
+        assert_eq!(
+            (of("shop", "").rate, of("shop", "shop-1").rate),
+            (10.0, 2.0)
+        );
         assert_eq!(of("shop", "").in_flight, Some(3.0));
         assert_eq!(of("shop", "").traffic.quantiles[0], Some(0.05));
         assert_eq!(of("foreign", "foreign-1").rate, 2.0);
@@ -316,6 +349,9 @@ mod tests {
 
     #[test]
     fn times_have_the_unit_that_suits_them() {
-        assert_eq!([time(0.000_25), time(0.0125), time(3.0)], ["250 µs", "12.5 ms", "3.00 s"]);
+        assert_eq!(
+            [time(0.000_25), time(0.0125), time(3.0)],
+            ["250 µs", "12.5 ms", "3.00 s"]
+        );
     }
 }

@@ -4,6 +4,7 @@
 //! this machine or the admin token, and refuse every web page.
 
 pub(crate) mod access;
+mod tap;
 
 use std::{convert::Infallible, sync::Arc};
 
@@ -16,6 +17,7 @@ use tokio::net::TcpListener;
 use crate::{
     ActiveTasks, Context, RequestBody, Severity,
     answers::{self, Answer, text},
+    call_log::tap::Taps,
     port::Port,
 };
 
@@ -23,13 +25,24 @@ use crate::{
 const MAX_BODY: usize = 256;
 
 /// Serves until the context's `shutdown`. The context owns its tasks.
-pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, port: &Port) {
+/// `taps` are those of a gRPC port.
+pub(crate) fn start(
+    listener: TcpListener,
+    context: &Arc<Context>,
+    port: &Port,
+    taps: Option<Arc<Taps>>,
+) {
     let (tasks, shutdown) = (context.tracker.clone(), context.shutdown.clone());
     let port = port.with_owner(tasks, shutdown.clone(), shutdown);
     let context = Arc::clone(context);
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(answer(&context, request).await) }
+        let (context, taps) = (Arc::clone(&context), taps.clone());
+        async move {
+            Ok::<_, Infallible>(match request.uri().path().trim_end_matches('/') {
+                "/tap" => tap::answer(&context, taps.as_ref(), &request),
+                _ => answer(&context, request).await.map(Into::into),
+            })
+        }
     });
     crate::http::serve(&port, listener, &ActiveTasks::default(), service);
 }
@@ -74,7 +87,7 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
+            "expected /health, /healthz, /readyz, /metrics, /config, /log-level or /tap",
         ),
     }
 }

@@ -29,12 +29,12 @@
 //! }
 //! ```
 
-pub mod access;
 mod active_tasks;
 mod admin;
 mod advertise;
 pub mod answers;
 mod call_limits;
+pub mod call_log;
 mod cause_slot;
 mod cli;
 pub mod clients;

@@ -19,7 +19,7 @@ use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     ActiveTasks, TaskGuard,
-    access::{AccessRecord, CallOutcome},
+    call_log::{CallHead, CallLog, FinishedCall},
     cause_slot::CauseSlot,
     clients::CallPermit,
 };
@@ -27,7 +27,9 @@ use crate::{
 /// What is held for a call until its end.
 pub(crate) struct CallContext {
     pub(crate) permit: Option<CallPermit>,
-    pub(crate) record: Option<AccessRecord>,
+    /// Where its end is written down, and with what.
+    pub(crate) log: Option<CallLog>,
+    pub(crate) head: Option<Box<CallHead>>,
     /// Why the chassis, and not the service, ended it.
     pub(crate) cause: CauseSlot,
 }
@@ -51,9 +53,11 @@ where
         span: span(&request),
         ended: false,
         _permit: context.permit,
-        record: context.record,
+        log: context.log,
+        head: context.head,
         cause: context.cause,
-        outcome: CallOutcome::default(),
+        client_left: false,
+        response_bytes: None,
         _task: counts_for_drain(path).then(|| active.begin()),
     };
     let span = call.span.clone();
@@ -99,9 +103,11 @@ struct ObservedCall {
     span: Span,
     ended: bool,
     _permit: Option<CallPermit>,
-    record: Option<AccessRecord>,
+    log: Option<CallLog>,
+    head: Option<Box<CallHead>>,
     cause: CauseSlot,
-    outcome: CallOutcome,
+    client_left: bool,
+    response_bytes: Option<u64>,
     _task: Option<TaskGuard>,
 }
 
@@ -110,11 +116,21 @@ impl ObservedCall {
         if std::mem::replace(&mut self.ended, true) {
             return;
         }
-        self.calls
-            .observe(&self.method, code, self.started.elapsed());
-        if let Some(record) = self.record.take() {
-            self.outcome.cause = self.outcome.cause.or_else(|| self.cause.get());
-            record.end(code, &self.outcome);
+        let duration = self.started.elapsed();
+        self.calls.observe(&self.method, code, duration);
+        if let Some(log) = self.log.as_ref().filter(|log| log.is_on()) {
+            let call = FinishedCall {
+                method: self.method.name(),
+                status: code,
+                cause: match self.client_left {
+                    true => Some(MeshCause::ClientLeft),
+                    false => self.cause.get(),
+                },
+                duration,
+                response_bytes: self.response_bytes,
+                ..FinishedCall::default()
+            };
+            log.end(self.head.as_deref(), &call);
         }
         if !self.span.is_disabled() {
             self.span
@@ -128,9 +144,7 @@ impl ObservedCall {
 
 impl Drop for ObservedCall {
     fn drop(&mut self) {
-        if !self.ended {
-            self.outcome.cause = Some(MeshCause::ClientLeft);
-        }
+        self.client_left = !self.ended;
         self.end(Code::Cancelled.into());
     }
 }
@@ -153,7 +167,7 @@ impl http_body::Body for ObservedBody {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {
                     let length = u64::try_from(data.len()).unwrap_or(u64::MAX);
-                    *self.call.outcome.response_bytes.get_or_insert(0) += length;
+                    *self.call.response_bytes.get_or_insert(0) += length;
                 }
                 if let Some(trailers) = frame.trailers_ref() {
                     self.call

@@ -12,7 +12,8 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Conditions, Context, Reload, Services, Spec, access, admin, advertise,
+    Conditions, Context, Reload, Services, Spec, admin, advertise,
+    call_log::{AccessLog, CallLog, tap::Taps},
     clients::Clients,
     config::Config,
     health::{self, Health},
@@ -64,7 +65,7 @@ pub async fn start(
     discovery: Arc<dyn Discovery>,
     build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<ServerHandle> {
-    let instance_id = spec.instance_id(&advertise::hostname());
+    let instance_id = advertise::instance_id(spec, &config);
     start_as(instance_id, spec, config, discovery, build).await
 }
 
@@ -141,6 +142,17 @@ pub(crate) async fn start_as(
         leave.clone(),
         CancellationToken::new(),
     );
+    let calls = &context.keys.calls;
+    let to = calls.access_log.as_deref();
+    let access = AccessLog::open(to, calls.access_log_filter, &registry)?;
+    if let Some(access) = &access {
+        let follow = Arc::clone(access).follow(context.reload.subscribe());
+        let stop = context.shutdown.clone();
+        context
+            .tracker
+            .spawn(async move { stop.run_until_cancelled(follow).await });
+    }
+    let taps = Arc::<Taps>::default();
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
@@ -150,14 +162,10 @@ pub(crate) async fn start_as(
         context: Arc::clone(&context),
         leave,
         header_bytes: limits.connection.header_bytes,
-        access: access::AccessLog::open(
-            context.keys.calls.access_log.as_deref(),
-            &registry,
-            &context.reload,
-        )?,
+        call_log: CallLog::new(access, Arc::clone(&taps)),
     };
     let server = Server::start(grpc, app, listener, port.clone())?;
-    admin::start(admin, &context, &port);
+    admin::start(admin, &context, &port, (!speaks_http).then_some(taps));
     let pprof_addr = pprof::start(&context, &port)?;
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();

@@ -7,6 +7,7 @@
 mod causes;
 mod error;
 mod humanize;
+pub mod json_text;
 mod level;
 mod log;
 mod metrics;

@@ -1,17 +1,21 @@
 //! The process's log: text for a person at a terminal, JSON for a collector.
 
+mod format;
+mod lines;
+mod record;
+mod repeats;
+
 use std::{
-    borrow::Cow,
-    io::{self, IsTerminal as _, Write, stderr, stdout},
+    io::{IsTerminal as _, stderr, stdout},
     time::Duration,
 };
 
 use tracing_subscriber::{
-    Layer as _, Registry, fmt, layer::SubscriberExt as _, registry::LookupSpan, reload,
-    util::SubscriberInitExt as _,
+    Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::{Error, LogFormat, LogOutput, TelemetryOptions, level, redact, redact_json, trace};
+use crate::{Error, LogFormat, LogOutput, TelemetryOptions, level, trace};
+use lines::Lines;
 
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
@@ -42,10 +46,7 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
     Ok(TelemetryGuard { traces })
 }
 
-fn lines<S>(options: &TelemetryOptions) -> Box<dyn tracing_subscriber::Layer<S> + Send + Sync>
-where
-    S: tracing::Subscriber + for<'a> LookupSpan<'a>,
-{
+fn lines(options: &TelemetryOptions) -> Lines {
     let terminal = match options.output {
         LogOutput::Stdout => stdout().is_terminal(),
         LogOutput::Stderr => stderr().is_terminal(),
@@ -55,41 +56,7 @@ where
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    let redacted = if json { redact_json } else { redact };
-    let writer = match options.output {
-        LogOutput::Stdout => fmt::writer::BoxMakeWriter::new(move || Redacting(stdout(), redacted)),
-        LogOutput::Stderr => fmt::writer::BoxMakeWriter::new(move || Redacting(stderr(), redacted)),
-    };
-    let layer = fmt::layer().with_writer(writer).with_ansi(terminal);
-    if json {
-        layer
-            .json()
-            .flatten_event(true)
-            .with_span_list(false)
-            .boxed()
-    } else {
-        layer.boxed()
-    }
-}
-
-/// Writes lines without passwords, whoever wrote them. A line comes in one piece.
-struct Redacting<W>(W, Redact);
-
-/// [`redact`] or [`redact_json`].
-type Redact = fn(&str) -> Cow<'_, str>;
-
-impl<W: Write> Write for Redacting<W> {
-    fn write(&mut self, line: &[u8]) -> io::Result<usize> {
-        match std::str::from_utf8(line) {
-            Ok(text) => self.0.write_all(self.1(text).as_bytes())?,
-            Err(_) => self.0.write_all(line)?,
-        }
-        Ok(line.len())
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        self.0.flush()
-    }
+    Lines::new(options.output, json, terminal)
 }
 
 impl TelemetryGuard {
@@ -101,21 +68,5 @@ impl TelemetryGuard {
     pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
         trace::enable(false);
         self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_line_is_written_without_passwords() {
-        let mut written = Vec::new();
-        let line = "{\"error\":\"no answer of\\nhttp://me:hunter2@host/\"}\n";
-        Redacting(&mut written, redact_json)
-            .write_all(line.as_bytes())
-            .unwrap();
-        let written = String::from_utf8(written).unwrap();
-        assert_eq!(written, "{\"error\":\"no answer of\\nhttp://***@host/\"}\n");
     }
 }

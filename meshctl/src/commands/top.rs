@@ -35,7 +35,11 @@ impl Top {
             let now = Look::take(&channel, &client).await?;
             let report = now.since(&before, &self.traffic.services);
             if !out.json && out.is_terminal() {
-                let about = format!("{} in the last {:.1?}", self.traffic.router.address()?, report.time);
+                let about = format!(
+                    "{} in the last {:.1?}",
+                    self.traffic.router.address()?,
+                    report.time
+                );
                 out.line(&format!("{CLEAR}{about}"))?;
             }
             stat::print(out, &report)?;

@@ -39,7 +39,11 @@ async fn look(mesh: &Mesh, args: &'static [&'static str]) -> Vec<Value> {
 
 #[tokio::test]
 async fn the_traffic_of_services_and_instances_is_shown_without_prometheus() {
-    let mesh = Mesh::up(&["--consul", "none", "--echo", "2"], &[("ECHO_DELAY", "20ms")]).await;
+    let mesh = Mesh::up(
+        &["--consul", "none", "--echo", "2"],
+        &[("ECHO_DELAY", "20ms")],
+    )
+    .await;
     let _calls = call(&mesh, "echo-agent");
     tokio::time::sleep(Duration::from_millis(500)).await;
     let stat = look(&mesh, &["stat", "agent-echo", "--json", "--interval", "2s"]).await;
@@ -57,12 +61,22 @@ async fn the_traffic_of_services_and_instances_is_shown_without_prometheus() {
     assert!(echo["p99_seconds"].as_f64().unwrap() >= p50, "{stat:#}");
     let instances = echo["instances"].as_array().unwrap();
     assert_eq!(instances.len(), 2, "{stat:#}");
-    let rates: f64 = instances.iter().map(|it| it["rate"].as_f64().unwrap()).sum();
+    let rates: f64 = instances
+        .iter()
+        .map(|it| it["rate"].as_f64().unwrap())
+        .sum();
     assert!(rates > 0.5, "{stat:#}");
 
-    let top = look(&mesh, &["top", "--json", "--interval", "500ms", "--count", "2"]).await;
+    let top = look(
+        &mesh,
+        &["top", "--json", "--interval", "500ms", "--count", "2"],
+    )
+    .await;
     assert_eq!(top.len(), 2);
-    assert_eq!(top[1]["services"][0]["service"], "agent-echo", "the busiest first: {top:?}");
+    assert_eq!(
+        top[1]["services"][0]["service"], "agent-echo",
+        "the busiest first: {top:?}"
+    );
 }
 
 #[tokio::test]
@@ -71,8 +85,16 @@ async fn a_table_is_for_people() {
     let answer = mesh.run(&["stat", "--interval", "100ms"]).ok();
     let lines: Vec<_> = answer.stdout.lines().collect();
     assert!(lines[0].starts_with("SERVICE / INSTANCE "), "{answer:?}");
-    for name in ["agent-echo", "tool-weather", "worker-itinerary", "mcp-router"] {
-        assert!(lines.iter().any(|line| line.starts_with(name)), "{answer:?}");
+    for name in [
+        "agent-echo",
+        "tool-weather",
+        "worker-itinerary",
+        "mcp-router",
+    ] {
+        assert!(
+            lines.iter().any(|line| line.starts_with(name)),
+            "{answer:?}"
+        );
     }
     let answer = mesh.run(&["stat", "frogs", "--interval", "100ms"]).ok();
     assert!(answer.stderr.contains("no such service"), "{answer:?}");

@@ -1,12 +1,12 @@
 //! What the router keeps for a call in the engine.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
 use mesh_relay::{Id, hpack::Block};
 use proto::MeshCause;
 use service::{
-    access::{AccessRecord, CallOutcome},
+    call_log::{CallHead, CallLog, FinishedCall},
     clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};
@@ -52,7 +52,10 @@ pub(crate) struct Call {
     pub(super) attempt_span: Span,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
-    pub(super) access_entry: Option<Box<AccessEntry>>,
+    /// With what its end is written down, if it is.
+    pub(super) head: Option<Box<CallHead>>,
+    /// Bytes of its request.
+    pub(super) request_bytes: u64,
 }
 
 /// A task that decides about a parked call. It ends with the call: calls that are given up would leave
@@ -69,13 +72,6 @@ impl Drop for ParkedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A call that is written down.
-pub(super) struct AccessEntry {
-    pub(super) record: AccessRecord,
-    /// Of its request.
-    pub(super) bytes: u64,
 }
 
 /// How far the router has looked at the bytes of a request.
@@ -102,25 +98,35 @@ impl Call {
             .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
-    /// The outcome for the access log.
-    pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
-        let last = || Some(self.tried.last()?.instance().key.id.to_string());
-        let (instance, attempts) = match &self.hedged {
+    /// Writes down how it ended.
+    pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
+        if !log.is_on() {
+            return;
+        }
+        let (last, attempts) = match &self.hedged {
             Some(hedged) => {
                 let Attempts {
                     count, instance, ..
                 } = hedged.attempts();
-                (instance.map(|it| it.key.id.to_string()), count)
+                (instance, count)
             }
-            None => (self.instance().or_else(last), self.attempts),
+            None => {
+                let peer = self.attempt.as_ref().map(CallAttempt::peer);
+                let peer = peer.or_else(|| self.tried.last());
+                (peer.map(Peer::instance), self.attempts)
+            }
         };
-        CallOutcome {
-            service: self.target.as_ref().map(|it| it.service.to_string()),
-            instance,
-            attempts,
-            request_bytes: Some(request_bytes),
-            response_bytes: None,
+        let call = FinishedCall {
+            method: self.metadata.method.name(),
+            service: self.target.as_ref().map(|it| &*it.service),
+            instance: last.as_ref().map(|it| &*it.key.id),
+            status,
             cause: self.cause(),
-        }
+            duration,
+            request_bytes: Some(self.request_bytes),
+            attempts,
+            ..FinishedCall::default()
+        };
+        log.end(self.head.as_deref(), &call);
     }
 }

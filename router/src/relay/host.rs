@@ -134,7 +134,8 @@ impl Host for RouterHost {
             trace_context: None,
             attempt_span: Span::none(),
             permit: None,
-            access_entry: None,
+            head: None,
+            request_bytes: 0,
         };
         let admitted = validate(request).and_then(|()| self.admit(&mut call, client, request));
         let verdict = match (admitted, target) {
@@ -157,9 +158,7 @@ impl Host for RouterHost {
     }
 
     fn on_request_data(&mut self, call: &mut Call, bytes: &[u8], end: bool) -> Verdict {
-        if let Some(access_entry) = &mut call.access_entry {
-            access_entry.bytes += bytes.len() as u64;
-        }
+        call.request_bytes += bytes.len() as u64;
         let read = match &mut call.state {
             BodyState::Local => return Verdict::More,
             BodyState::Forwarding(inspector) => inspector.read(bytes, end).map(|()| false),
@@ -348,11 +347,8 @@ impl Host for RouterHost {
             }
         };
         let code = code as i32;
-        if let Some(access_entry) = call.access_entry.take() {
-            access_entry
-                .record
-                .end(code, &call.outcome(access_entry.bytes));
-        }
+        let duration = self.now.since(call.began);
+        call.log(&self.shared.backend.call_log, code, duration);
         spans::record_status(&call.span, code);
         if matches!(call.state, BodyState::Local) || call.hedged.is_some() {
             // The local backend has counted it.

@@ -3,6 +3,10 @@
 /// Values by key.
 const SAMPLES: &[(&str, &[&str])] = &[
     ("access_log", &["stdout", "stderr", "DIR/access.log"]),
+    (
+        "access_log_filter",
+        &["all", "errors", "slow:1s", "sample:0.01"],
+    ),
     ("admin_address", &["127.0.0.1", "0.0.0.0", "::1"]),
     ("admin_token", &["s3cret"]),
     ("allowed_hosts", &["gateway.example, *.example.com:8443"]),
@@ -23,6 +27,11 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("jobs_path", &["DIR/jobs"]),
     ("jobs_prefix", &["other:jobs"]),
     ("jobs_sync", &["always", "never", "1s"]),
+    ("kubernetes_api", &["127.0.0.1:1", "https://127.0.0.1:1"]),
+    ("kubernetes_ca_file", &["DIR/ca.crt"]),
+    ("kubernetes_namespace", &["mesh"]),
+    ("kubernetes_service_host", &["127.0.0.1", "::1"]),
+    ("kubernetes_token_file", &["DIR/token"]),
     ("listen_address", &["127.0.0.1", "0.0.0.0", "::1", "::"]),
     ("mcp_router_addr", &["127.0.0.1:1"]),
     ("model_api_key", &["s3cret"]),
