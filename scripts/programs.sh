@@ -23,7 +23,7 @@ build() {
   if [ -n "${PPROF:-}" ]; then
     # Stacks are walked by frame pointers, tasks tell where they were spawned, and functions keep their names and lines.
     export RUSTFLAGS="${RUSTFLAGS:-} -C force-frame-pointers=yes --cfg tokio_unstable"
-    pprof=(--features mesh-service/pprof)
+    pprof=(--features service/pprof)
     local key; for key in release release.package.meshctl; do pprof+=(--config "profile.$key.strip='none'" --config "profile.$key.debug='line-tables-only'"); done
   fi
   cargo build --profile "${profile/#debug/dev}" --locked --bins "${names[@]/#/--package=}" "${pprof[@]}"
