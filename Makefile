@@ -162,6 +162,10 @@ test-kubernetes: ## The manifests and discovery = "kubernetes" against a real AP
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1
 	@QUICK=$(QUICK) scripts/bench.sh $(if $(QUICK),1 2,$(or $(ROUNDS),3) $(or $(SECONDS),3))
 
+.PHONY: bench-scrape
+bench-scrape: ## Measure a scrape of 200 services with 3 instances, and what calls notice of it: SECONDS=20
+	@cargo run --release --quiet -p mesh-testkit --example scrape -- --seconds $(or $(SECONDS),20)
+
 .PHONY: bench-jobs
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
 	@ROUNDS=$(or $(ROUNDS),3) scripts/bench-jobs.sh $(STAGES)

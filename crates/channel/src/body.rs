@@ -17,6 +17,7 @@ use tracing::Span;
 use crate::{
     CallAttempt, Error, Timestamp,
     acquire::InFlight,
+    call_timer::CallTimer,
     connection::Failure,
     connections::Endpoint,
     deadline::Deadline,
@@ -87,6 +88,8 @@ pub struct ResponseBody {
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
     span: Span,
+    /// Until the status is known.
+    timer: Option<CallTimer>,
     cause: Option<MeshCause>,
 }
 
@@ -98,6 +101,7 @@ impl ResponseBody {
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
             span: Span::none(),
+            timer: None,
             cause: None,
         };
         if ended {
@@ -113,6 +117,21 @@ impl ResponseBody {
             self.span = span;
         }
         self
+    }
+
+    /// Counts the call when its status is known: now if that is all of the answer.
+    pub(crate) fn with_timer(mut self, mut timer: CallTimer, status: Option<i32>) -> Self {
+        match status {
+            Some(status) => timer.end(status),
+            None => self.timer = Some(timer),
+        }
+        self
+    }
+
+    fn count(&mut self, status: Option<i32>) {
+        if let Some(mut timer) = self.timer.take() {
+            timer.end(status.unwrap_or(Code::Unknown.into()));
+        }
     }
 
     /// Why the mesh ended the answer; `None` while it has not.
@@ -136,6 +155,7 @@ impl ResponseBody {
         status: &Status,
         cause: Option<MeshCause>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        self.count(Some(status.code().into()));
         self.end();
         self.cause = cause;
         let mut trailers = HeaderMap::new();
@@ -200,7 +220,8 @@ impl Body for ResponseBody {
                         active.trailers(trailers);
                     }
                 }
-                if frame.is_trailers() {
+                if let Some(trailers) = frame.trailers_ref() {
+                    this.count(grpc_status(trailers));
                     this.end();
                 }
                 Poll::Ready(Some(Ok(frame)))
@@ -210,6 +231,7 @@ impl Body for ResponseBody {
                 this.end_with(&status, cause)
             }
             None => {
+                this.count(None);
                 this.end();
                 Poll::Ready(None)
             }

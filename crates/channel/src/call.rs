@@ -10,6 +10,9 @@ use tracing::Instrument as _;
 
 use crate::{
     Error, Mesh, ResponseBody, ServedBy, Target,
+    body::grpc_status,
+    call_timer::CallTimer,
+    cluster_client::ClusterClient,
     connections::Endpoint,
     deadline::{self, Deadline},
     hedge::{self, Collected},
@@ -65,6 +68,29 @@ impl Mesh {
         picked: impl FnMut(&Arc<Instance>) + Send,
     ) -> Result<Response<ResponseBody>, Error> {
         let client = self.client(&target.service);
+        let mut timer = CallTimer::start(&client, request.uri().path());
+        match self
+            .observed_attempts(client, target, request, picked)
+            .await
+        {
+            Ok(response) => {
+                let status = grpc_status(response.headers());
+                Ok(response.map(|body| body.with_timer(timer, status)))
+            }
+            Err(error) => {
+                timer.end(error.status().code().into());
+                Err(error)
+            }
+        }
+    }
+
+    async fn observed_attempts(
+        &self,
+        client: Arc<ClusterClient>,
+        target: &Target,
+        request: Request<tonic::body::Body>,
+        picked: impl FnMut(&Arc<Instance>) + Send,
+    ) -> Result<Response<ResponseBody>, Error> {
         let options = Arc::clone(&client.options());
         let given = deadline::read(request.headers())?
             .or((!options.default_timeout.is_zero()).then_some(options.default_timeout));

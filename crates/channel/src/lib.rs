@@ -9,6 +9,7 @@ mod acquire;
 mod attempt;
 mod body;
 mod call;
+mod call_timer;
 mod candidates;
 mod client;
 mod cluster_client;

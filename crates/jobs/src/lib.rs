@@ -52,8 +52,8 @@ pub use scheduler::Scheduler;
 pub use status::JobStatus;
 pub use store::{
     Claim, ClaimRequest, Destination, EventBatch, JobCounts, JobEvent, JobPage, JobState, Lease,
-    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob,
-    Submission, SubmitOutcome, WaitPosition,
+    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoreUsage,
+    StoredJob, Submission, SubmitOutcome, WaitPosition,
 };
 pub use store_options::{StoreOptions, SyncPolicy};
 pub use stores::{Embedded, OpenStore, Redis, RedisProbe, STORES, StoreBackend, open, probe_redis};

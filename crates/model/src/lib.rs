@@ -25,6 +25,7 @@ mod converse;
 mod error;
 mod error_response;
 mod keys;
+mod metrics;
 mod reasoning;
 mod request_params;
 mod retry;

@@ -49,6 +49,8 @@ mod idle_timer;
 mod keys;
 mod limits;
 mod listener;
+mod loop_lag;
+mod metrics;
 mod network;
 mod observe;
 mod port;
@@ -60,6 +62,7 @@ mod registration;
 mod request_body;
 mod response_body;
 mod run;
+mod scrape;
 mod server;
 mod services;
 mod settings;
@@ -83,6 +86,7 @@ pub use keys::{
     MESSAGES, MessageKeys, WEB,
 };
 pub use listener::{Listener, LocalBackend};
+pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
 pub use profile::track_tasks;
 pub use program::main;

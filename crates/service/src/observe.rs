@@ -117,7 +117,7 @@ impl ObservedCall {
             return;
         }
         let duration = self.started.elapsed();
-        self.calls.observe(&self.method, code, duration);
+        self.calls.observe(&self.method, code, duration, None);
         if let Some(log) = self.log.as_ref().filter(|log| log.is_on()) {
             let call = FinishedCall {
                 method: self.method.name(),

@@ -5,6 +5,8 @@
 //! process.
 
 mod causes;
+mod disk;
+mod dropped;
 mod error;
 mod humanize;
 pub mod json_text;
@@ -12,18 +14,24 @@ mod level;
 mod log;
 mod metrics;
 mod options;
+mod process;
 pub mod propagation;
 mod redact;
 pub mod rpc;
 mod trace;
 
 pub use causes::{error_chain, root_cause};
+pub use disk::Disks;
+pub use dropped::{dropped, register_dropped};
 pub use error::Error;
 pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};
 pub use log::{TelemetryGuard, init};
-pub use metrics::{CONTENT_TYPE, Labelled, MetricRow, MetricsRegistry};
+pub use metrics::{
+    Counter, FloatCounter, FloatGauge, Gauge, Histogram, Kind, Labelled, Metric, MetricRow,
+    MetricsRegistry, Series, TextFormat,
+};
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
-pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+pub use process::register_process;
 pub use redact::{redact, redact_json};
 pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};

@@ -354,10 +354,14 @@ impl Host for RouterHost {
             // The local backend has counted it.
             return;
         }
-        self.shared
-            .backend
-            .calls
-            .observe(&call.metadata.method, code, self.now.since(call.began));
+        let service = call.target.as_ref().map(|target| &*target.service);
+        self.shared.backend.calls.observe_for(
+            service,
+            &call.metadata.method,
+            code,
+            self.now.since(call.began),
+            None,
+        );
     }
 }
 

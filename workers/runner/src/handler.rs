@@ -23,7 +23,7 @@ impl jobs::JobHandler for AttemptHandler {
         let mut meter = AttemptMeter::start(job, context, &self.host);
         let kind = work::kind(&job.header.kind);
         let word = kind.as_ref().map_or("unknown", |kind| kind.name);
-        let attempt = self.metrics.begin(job.id.queue(), word, meter.queued());
+        let attempt = self.metrics.begin(job.id.queue(), word, meter.overdue());
         let span = tracing::info_span!("job", job = %job.id, kind = word,
             attempt = job.header.attempt, otel.kind = "consumer");
         telemetry::propagation::set_parent(&span, &headers(&job.header.trace));

@@ -117,6 +117,7 @@ impl AccessLog {
         if before >= MOST_WAITING {
             drop(waiting);
             self.dropped.inc();
+            telemetry::dropped("access_log", "queue_full").inc();
             return;
         }
         line::begin(lines, cache, Some(head), call);
@@ -214,6 +215,7 @@ impl Writer {
             }
             (Err(lost), before) => {
                 self.dropped.inc_by(lost.lines);
+                telemetry::dropped("access_log", "write_failed").inc_by(lost.lines);
                 if before.is_none() {
                     let error = lost.error;
                     tracing::error!(%error, path, "cannot write the access log: lines are dropped until it can be, tried each second");

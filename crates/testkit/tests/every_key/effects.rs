@@ -106,6 +106,8 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("panic_percent", Changed("when_most_instances_are_ejected_all_are_used")),
     ("silence", Changed("the_only_instance_is_not_judged")),
     ("silence_probe", Changed("the_only_instance_is_not_judged")),
+    ("slo_latency", Changed("calls_in_flight_the_budget_and_the_setting_are_as_they_are_at_the_scrape")),
+    ("metrics_instances", Changed("instances_have_series_while_they_are_there_and_further_ones_share_one")),
     ("slow_start", Changed("one_that_comes_as_critical_starts_slowly_when_it_begins_to_serve")),
     ("slow_start_from", Changed("newcomers_are_called_when_the_warm_ones_are_excluded")),
     ("ewma_decay", Changed("no_decay_remembers_only_the_last_answer")),
@@ -142,6 +144,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("jobs_backoff_max", Changed("every_key_reaches_an_option_of_its_own")),
     ("jobs_backoff_jitter", Changed("every_key_reaches_an_option_of_its_own")),
     ("queue_sample", Changed("the_length_of_a_queue_follows_the_store")),
+    ("metrics_queues", Changed("made_up_names_of_queues_share_one_series")),
     // The gateway
     ("mcp_router_addr", Changed("calls_go_through_the_router_that_the_key_names")),
     ("tasks_port", Changed("requests_are_counted_by_route_and_status_and_jobs_by_kind")),
