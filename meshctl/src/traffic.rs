@@ -50,7 +50,7 @@ pub(crate) struct Row {
 #[derive(Debug)]
 pub(crate) struct Report {
     pub(crate) time: Duration,
-    /// The busiest service first, each before its instances.
+    /// The busiest service first and the routers last, each service before its instances.
     pub(crate) rows: Vec<Row>,
     pub(crate) silent: Vec<String>,
 }
@@ -107,9 +107,12 @@ impl Look {
             .keys()
             .map(|service| self.group(earlier, service, time))
             .collect();
+        // The routers carry what the others are called for: they come after them.
+        let router = |group: &[Row]| group.first().is_some_and(|row| row.in_flight.is_none());
+        let rate = |group: &[Row]| group.first().map_or(0.0, |row| row.rate);
         groups.sort_by(|a, b| {
-            let rate = |group: &Vec<Row>| group.first().map_or(0.0, |row| row.rate);
-            rate(b).total_cmp(&rate(a))
+            let by_rate = rate(b).total_cmp(&rate(a));
+            router(a).cmp(&router(b)).then(by_rate)
         });
         Report {
             time,
@@ -142,7 +145,10 @@ impl Look {
             let in_flight = (!member.router).then(|| self.at_instance(IN_FLIGHT, member));
             rows.push(row(service, &member.id, calls, time, in_flight));
         }
-        let by_routers = self.by_routers(earlier, service);
+        // What a router relays is its traffic, too; by service it tells only what it answers itself.
+        let routers = self.members.iter().any(|it| it.service == service && it.router);
+        let by_routers = (!routers).then(|| self.by_routers(earlier, service));
+        let by_routers = by_routers.flatten();
         let traffic = by_routers.unwrap_or(total).traffic();
         let known: Vec<f64> = rows.iter().filter_map(|row| row.in_flight).collect();
         let in_flight = (!known.is_empty()).then(|| known.iter().sum());

@@ -572,5 +572,5 @@ async fn a_program_near_its_limit_of_files_is_named() {
         })
         .await;
     let report = doctor(&[("MCP_ROUTER_ADDR", &router)], &["file-limits"]);
-    report.names(&["file-limits"], "of 64 files");
+    report.names(&["file-limits"], "64 files");
 }
