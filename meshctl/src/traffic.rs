@@ -146,7 +146,10 @@ impl Look {
             rows.push(row(service, &member.id, calls, time, in_flight));
         }
         // What a router relays is its traffic, too; by service it tells only what it answers itself.
-        let routers = self.members.iter().any(|it| it.service == service && it.router);
+        let routers = self
+            .members
+            .iter()
+            .any(|it| it.service == service && it.router);
         let by_routers = (!routers).then(|| self.by_routers(earlier, service));
         let by_routers = by_routers.flatten();
         let traffic = by_routers.unwrap_or(total).traffic();

@@ -15,6 +15,10 @@ use profile::{Builder, Unit};
 
 pub(crate) const BUILT_IN: bool = true;
 
+/// The functions that allocate for others, as an expression of RE2.
+const ALLOCATOR: &str = ".*mesh_profile::sampling.*|.*alloc::alloc::.*|.*alloc::raw_vec::.*|\
+    __rust_.*alloc.*|__rustc::.*|_?backtrace::.*";
+
 /// A profile whose functions have no names yet.
 #[derive(Debug)]
 pub(crate) enum Raw {
@@ -54,6 +58,15 @@ pub(crate) fn track_tasks(builder: &mut runtime::Builder) {
 impl Raw {
     /// The profile, gzipped.
     pub(crate) fn encode(self) -> Option<Vec<u8>> {
+        heap::quietly(|| {
+            let encoded = self.named();
+            // What was read of the program's own file would stay for good.
+            backtrace::clear_symbol_cache();
+            encoded
+        })
+    }
+
+    fn named(self) -> Option<Vec<u8>> {
         match self {
             Self::Cpu(samples) => {
                 let units = [Unit("samples", "count"), Unit("cpu", "nanoseconds")];
@@ -92,6 +105,7 @@ impl Raw {
         ];
         let mut builder = Builder::new(&units, Unit("space", "bytes"), heap::PERIOD_BYTES);
         builder.shows(["alloc_space", "inuse_space"][shown]);
+        builder.hides(ALLOCATOR);
         for it in uses {
             builder.stack(&it.stack, &it.values);
         }

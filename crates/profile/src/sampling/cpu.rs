@@ -15,6 +15,7 @@ use std::{
 
 use libc::{c_int, c_void, iovec, itimerval, siginfo_t, timeval, ucontext_t};
 
+use super::heap;
 use crate::Error;
 
 /// The CPU time between two samples.
@@ -70,9 +71,12 @@ pub(super) struct Sampler {
 
 impl Sampler {
     pub(super) fn start() -> Result<Self, Error> {
-        let stacks = vec![[0; DEPTH]; MOST].into_boxed_slice();
-        let next = AtomicUsize::new(0);
-        let buffer = Box::into_raw(Box::new(Buffer { next, stacks }));
+        let buffer = heap::quietly(|| {
+            let stacks = vec![[0; DEPTH]; MOST].into_boxed_slice();
+            let next = AtomicUsize::new(0);
+            Box::new(Buffer { next, stacks })
+        });
+        let buffer = Box::into_raw(buffer);
         BUFFER.store(buffer, Ordering::SeqCst);
         let sampler = Self {
             started: Instant::now(),

@@ -19,8 +19,6 @@ use std::{
 pub(super) const PERIOD_BYTES: u64 = 512 * 1024;
 /// Frames of one stack.
 const DEPTH: usize = 64;
-/// Frames of the allocator itself, which no stack shows.
-const OWN: usize = 3;
 /// Stacks that are told apart. Further ones count as one without frames.
 const STACKS: usize = 16_384;
 /// Places of [`FILTER`].
@@ -43,8 +41,10 @@ thread_local! {
     static LEFT: Cell<i64> = const { Cell::new(0) };
     /// The state of this thread's random numbers; 0 before the first.
     static RANDOM: Cell<u64> = const { Cell::new(0) };
-    /// What is allocated while a sample is noted is not sampled.
+    /// Whether this thread holds the lock of what is noted.
     static BUSY: Cell<bool> = const { Cell::new(false) };
+    /// Whether what this thread allocates is the profiler's own.
+    static QUIET: Cell<bool> = const { Cell::new(false) };
 }
 
 /// How many sampled allocations there are whose address falls on each place: nearly always none, so
@@ -128,7 +128,7 @@ fn sample(address: usize, size: usize) {
     let first = RANDOM.with(Cell::get) == 0;
     LEFT.with(|left| left.set(next_interval()));
     // A thread's first allocation only begins its count.
-    if first || BUSY.replace(true) {
+    if first || QUIET.get() || BUSY.replace(true) {
         return;
     }
     note(address, size);
@@ -162,7 +162,7 @@ fn forget(address: usize) {
 fn note(address: usize, size: usize) {
     let mut frames = [0; DEPTH];
     let depth = trace(&mut frames);
-    let stack = &frames[OWN.min(depth)..depth];
+    let stack = &frames[..depth];
     // An allocation of this size is sampled with this probability.
     #[expect(clippy::cast_precision_loss, reason = "a sample is no exact number")]
     let (bytes, period) = (size as f64, PERIOD_BYTES as f64);
@@ -202,9 +202,12 @@ fn trace(frames: &mut [usize; DEPTH]) -> usize {
     // tables of symbols need a lock, and none is looked up here.
     unsafe {
         backtrace::trace_unsynchronized(|frame| {
-            frames[depth] = frame.ip() as *mut c_void as usize;
-            depth += 1;
-            depth < DEPTH
+            let address = frame.ip() as *mut c_void as usize;
+            if address != 0 {
+                frames[depth] = address;
+                depth += 1;
+            }
+            depth < DEPTH && address != 0
         });
     }
     depth
@@ -233,6 +236,14 @@ fn next_interval() -> i64 {
         let uniform = (random as f64 + 1.0) / (1_u64 << 53) as f64;
         (-uniform.ln() * PERIOD_BYTES as f64).min(1e15) as i64
     }
+}
+
+/// Does something whose memory no profile shows.
+pub(super) fn quietly<T>(act: impl FnOnce() -> T) -> T {
+    let before = QUIET.replace(true);
+    let done = act();
+    QUIET.set(before);
+    done
 }
 
 /// What every stack has allocated.

@@ -28,6 +28,8 @@ struct Profile {
     function: Vec<Function>,
     #[prost(string, repeated, tag = "6")]
     string_table: Vec<String>,
+    #[prost(int64, tag = "7")]
+    drop_frames: i64,
     #[prost(int64, tag = "9")]
     time_nanos: i64,
     #[prost(int64, tag = "10")]
@@ -154,6 +156,11 @@ impl Builder {
         self.profile.default_sample_type = self.string(value);
     }
 
+    /// Leaves out functions whose whole name matches, and what they call.
+    pub(super) fn hides(&mut self, names: &str) {
+        self.profile.drop_frames = self.string(names);
+    }
+
     pub(super) fn comment(&mut self, text: &str) {
         let text = self.string(text);
         self.profile.comment.push(text);
@@ -171,7 +178,7 @@ impl Builder {
 
     /// A line of the source instead of a stack.
     pub(super) fn place(&mut self, file: &str, line: u32, values: &[i64]) {
-        let function = self.function(&format!("{file}:{line}"), file);
+        let function = self.function(&format!("{file}:{line}"), "", file);
         let id = self.add(
             0,
             vec![Line {
@@ -200,24 +207,26 @@ impl Builder {
         }
         let mut found = Vec::new();
         backtrace::resolve(address as *mut c_void, |symbol| {
-            let name = symbol.name().map(|name| format!("{name:#}"));
-            let file = symbol
-                .filename()
-                .map(|file| file.to_string_lossy().into_owned());
-            found.push((name, file.unwrap_or_default(), symbol.lineno().unwrap_or(0)));
+            let file = symbol.filename().map(|file| file.to_string_lossy().into_owned());
+            let name = symbol.name();
+            // Readers take a name for C++ and cut it, unless it differs from the symbol's.
+            let mangled = name.as_ref().and_then(|name| name.as_str()).map(str::to_owned);
+            let name = name.map(|name| format!("{name:#}"));
+            found.push((name, mangled, file, symbol.lineno().unwrap_or(0)));
         });
-        let lines = found.into_iter().map(|(name, file, line)| Line {
-            function_id: self.function(&name.unwrap_or_else(|| format!("{address:#x}")), &file),
-            line: line.into(),
-        });
-        let mut lines: Vec<Line> = lines.collect();
-        if lines.is_empty() {
-            let function_id = self.function(&format!("{address:#x}"), "");
-            lines.push(Line {
-                function_id,
-                line: 0,
-            });
+        if found.is_empty() {
+            found.push((None, None, None, 0));
         }
+        let unknown = format!("{address:#x}");
+        let lines = found.into_iter().map(|(name, mangled, file, line)| {
+            let name = name.unwrap_or_else(|| unknown.clone());
+            let mangled = mangled.unwrap_or_default();
+            Line {
+                function_id: self.function(&name, &mangled, &file.unwrap_or_default()),
+                line: line.into(),
+            }
+        });
+        let lines: Vec<Line> = lines.collect();
         let id = self.add(address, lines);
         self.locations.insert(address, id);
         id
@@ -234,17 +243,18 @@ impl Builder {
         id
     }
 
-    fn function(&mut self, name: &str, file: &str) -> u64 {
+    fn function(&mut self, name: &str, mangled: &str, file: &str) -> u64 {
         let key = (name.to_owned(), file.to_owned());
         if let Some(id) = self.functions.get(&key) {
             return *id;
         }
         let id = self.functions.len() as u64 + 1;
         let (name, filename) = (self.string(name), self.string(file));
+        let system_name = self.string(mangled);
         self.profile.function.push(Function {
             id,
             name,
-            system_name: name,
+            system_name,
             filename,
         });
         self.functions.insert(key, id);
