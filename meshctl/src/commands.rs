@@ -14,6 +14,7 @@ mod run;
 mod schedules;
 mod stat;
 mod status;
+mod tap;
 mod top;
 mod up;
 
@@ -50,6 +51,7 @@ subcommands! {
         Doctor(doctor::Doctor),
         Stat(stat::Stat),
         Top(top::Top),
+        Tap(tap::Tap),
         Drain(drain::Drain),
         Jobs(jobs::Jobs),
         Schedules(schedules::Schedules),

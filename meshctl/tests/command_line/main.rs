@@ -10,6 +10,7 @@ mod mesh;
 mod mistakes;
 mod programs;
 mod schedules;
+mod tap;
 mod tls;
 mod traffic;
 mod up;
