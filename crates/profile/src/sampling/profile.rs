@@ -207,10 +207,15 @@ impl Builder {
         }
         let mut found = Vec::new();
         backtrace::resolve(address as *mut c_void, |symbol| {
-            let file = symbol.filename().map(|file| file.to_string_lossy().into_owned());
+            let file = symbol
+                .filename()
+                .map(|file| file.to_string_lossy().into_owned());
             let name = symbol.name();
             // Readers take a name for C++ and cut it, unless it differs from the symbol's.
-            let mangled = name.as_ref().and_then(|name| name.as_str()).map(str::to_owned);
+            let mangled = name
+                .as_ref()
+                .and_then(|name| name.as_str())
+                .map(str::to_owned);
             let name = name.map(|name| format!("{name:#}"));
             found.push((name, mangled, file, symbol.lineno().unwrap_or(0)));
         });
