@@ -8,10 +8,6 @@ pub enum Signal {
     /// Spans of traces.
     Spans,
     /// Log records.
-    #[expect(
-        dead_code,
-        reason = "they have the same queue, and nobody fills it yet"
-    )]
     Logs,
 }
 
