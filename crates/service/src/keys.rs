@@ -159,6 +159,8 @@ config::keys! {
         log_level: LogLevel = word("info", &["debug", "info", "warn", "error"], |word| word.parse().ok()),
         /// How a log line looks: text, JSON, or `auto` for text on a terminal and JSON elsewhere.
         log_format: LogFormat = word("auto", &["auto", "text", "json"], log_format),
+        /// Send log lines to the OTLP collector as well.
+        otel_logs: bool = switch("false"),
     }
 }
 

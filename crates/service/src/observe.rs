@@ -144,6 +144,7 @@ impl ObservedCall {
                 cause,
                 duration,
                 response_bytes: self.response_bytes,
+                trace: self.span.map(|span| span.context().trace_id),
                 ..FinishedCall::default()
             };
             log.end(self.head.as_deref(), &call);

@@ -92,6 +92,7 @@ fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<Teleme
         instance_id: instance_id.to_owned(),
         level: keys.log_level,
         format: keys.log_format,
+        otlp_logs: keys.otel_logs,
         otlp: traces.otlp(),
         traces: traces.traces(),
         ..telemetry::TelemetryOptions::default()

@@ -1,5 +1,6 @@
 //! The process's log: text for a person at a terminal, JSON for a collector.
 
+mod export;
 mod format;
 mod lines;
 mod record;
@@ -7,7 +8,8 @@ mod repeats;
 
 use std::{
     io::{IsTerminal as _, stderr, stdout},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::{
@@ -16,16 +18,17 @@ use tracing_subscriber::{
 
 use crate::{
     Error, LogFormat, LogOutput, TelemetryOptions, level,
-    otlp::{Destination, Exporter, Signal},
+    otlp::{Destination, Exporter, Queue, Resource, Signal},
     trace,
 };
 use lines::Lines;
 
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
-#[must_use = "spans that were not sent are lost with it"]
+#[must_use = "spans and lines that were not sent are lost with it"]
 pub struct TelemetryGuard {
     traces: Option<Exporter>,
+    logs: Option<Exporter>,
 }
 
 /// Sets up the process's log, and its traces when there is an OTLP collector.
@@ -38,18 +41,30 @@ pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
         // What is wrong with it is told without a log.
         Destination::new(otlp, Signal::Spans)?;
     }
+    let otlp = options.otlp.as_ref();
+    let collector = otlp.filter(|_| options.otlp_logs);
+    let queue = collector.map(|_| Arc::new(Queue::new(Signal::Logs)));
     let (filter, handle) = reload::Layer::new(options.level.targets());
     Registry::default()
-        .with(lines(options).with_filter(filter))
+        .with(lines(options, queue.clone()).with_filter(filter))
         .try_init()
         .map_err(|_| Error::AlreadyInitialised)?;
     level::remember(options.level, handle);
-    let otlp = options.otlp.as_ref();
     let traces = otlp.map(|otlp| trace::start(otlp, options)).transpose()?;
-    Ok(TelemetryGuard { traces })
+    let logs = match collector.zip(queue) {
+        Some((otlp, queue)) => {
+            let to = Destination::new(otlp, Signal::Logs)?;
+            Some(Exporter::start(queue, Resource::of(options), to)?)
+        }
+        None => None,
+    };
+    if options.otlp_logs && otlp.is_none() {
+        tracing::warn!("otel_logs sends nothing: otlp_endpoint names no collector");
+    }
+    Ok(TelemetryGuard { traces, logs })
 }
 
-fn lines(options: &TelemetryOptions) -> Lines {
+fn lines(options: &TelemetryOptions, collector: Option<Arc<Queue>>) -> Lines {
     let terminal = match options.output {
         LogOutput::Stdout => stdout().is_terminal(),
         LogOutput::Stderr => stderr().is_terminal(),
@@ -59,16 +74,22 @@ fn lines(options: &TelemetryOptions) -> Lines {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    Lines::new(options.output, json, terminal)
+    Lines::new(options.output, json, terminal, collector)
 }
 
 impl TelemetryGuard {
-    /// Sends the spans that are left, for at most `limit`. It blocks the thread.
+    /// Sends the spans and lines that are left, for at most `limit`. It blocks the thread.
     ///
     /// # Errors
     /// When they could not be sent in time.
     pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
         trace::disable();
-        self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
+        let until = Instant::now() + limit;
+        let mut sent = Ok(());
+        for exporter in [self.traces, self.logs].into_iter().flatten() {
+            let left = until.saturating_duration_since(Instant::now());
+            sent = sent.and(exporter.shutdown(left));
+        }
+        sent
     }
 }

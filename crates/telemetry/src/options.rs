@@ -37,6 +37,8 @@ pub struct TelemetryOptions {
     pub format: LogFormat,
     /// Where lines go.
     pub output: LogOutput,
+    /// Whether lines go to the OTLP collector as well.
+    pub otlp_logs: bool,
     /// The OTLP collector; `None` for no traces at all.
     pub otlp: Option<OtlpOptions>,
     /// Which traces are recorded, and what of them.
@@ -51,6 +53,7 @@ impl Default for TelemetryOptions {
             level: LogLevel::default(),
             format: LogFormat::default(),
             output: LogOutput::default(),
+            otlp_logs: false,
             otlp: None,
             traces: TraceOptions::default(),
         }

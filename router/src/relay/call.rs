@@ -116,12 +116,14 @@ impl Call {
 
     /// Writes down how it ended.
     pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
-        if !log.is_on() {
+        // A probe is no call.
+        let method = self.metadata.method.name();
+        if !log.is_on() || (self.head.is_none() && !method.contains('/')) {
             return;
         }
         let (last, attempts) = self.last_instance();
         let call = FinishedCall {
-            method: self.metadata.method.name(),
+            method,
             service: self.target.as_ref().map(|it| &*it.service),
             instance: last.as_ref().map(|it| &*it.key.id),
             status,
@@ -129,7 +131,8 @@ impl Call {
             duration,
             request_bytes: Some(self.request_bytes),
             attempts,
-            ..FinishedCall::default()
+            trace: self.trace.id(),
+            response_bytes: None,
         };
         log.end(self.head.as_deref(), &call);
     }

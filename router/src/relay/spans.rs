@@ -11,8 +11,8 @@ use mesh_relay::{
     hpack::{Block, Field, Token},
 };
 use telemetry::{
-    Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, rpc,
-    tracing_enabled,
+    Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, TraceId,
+    rpc, tracing_enabled,
 };
 
 use super::{call::Call, host::LOCAL};
@@ -56,6 +56,11 @@ impl CallTrace {
                 Some(_) => Forwarded::All,
             },
         }
+    }
+
+    /// Its trace, recorded or not; `None` without an exporter.
+    pub(super) fn id(&self) -> Option<TraceId> {
+        self.span.map(|span| span.context().trace_id)
     }
 
     /// The context of a call whose trace is recorded.

@@ -94,8 +94,10 @@ impl RouterHost {
         call.address = Some(address);
         let fields = request.fields().map(|field| (field.name, field.value));
         call.head = self.shared.backend.call_log.begin(Some(address), fields);
-        let permit = connection.call(address).map_err(LimitExceeded::status)?;
-        call.permit = Some(permit);
+        if connection.counts_calls() {
+            let permit = connection.call(address).map_err(LimitExceeded::status)?;
+            call.permit = Some(permit);
+        }
         Ok(())
     }
 }

@@ -5,7 +5,11 @@ use serde_json::Value;
 use tracing::Instrument as _;
 use work::{Attempt, Runtime};
 
-use crate::{job_span, meter::AttemptMeter, metrics::Metrics};
+use crate::{
+    job_span,
+    meter::{AttemptMeter, ms},
+    metrics::Metrics,
+};
 
 /// Runs attempts of jobs.
 pub(crate) struct AttemptHandler {
@@ -39,18 +43,24 @@ impl jobs::JobHandler for AttemptHandler {
         };
         let ended = span.run(meter.run(work.instrument(logged.clone()))).await;
         let ended = ended.map_err(redacted);
-        let took = meter.elapsed();
+        let execution_time_ms = ms(meter.elapsed());
+        let queue_time_ms = ms(meter.queued());
         let say = || match &ended {
             Ok(_) => {
-                tracing::info!(?took, "job succeeded");
+                tracing::info!(execution_time_ms, queue_time_ms, "job succeeded");
                 "succeeded"
             }
             Err(Failure::Retryable(error) | Failure::RetryAfter(error, _)) => {
-                tracing::warn!(?took, error, "attempt failed");
+                tracing::warn!(execution_time_ms, queue_time_ms, error, "attempt failed");
                 "failed"
             }
             Err(Failure::Permanent(error)) => {
-                tracing::warn!(?took, error, "job failed for good");
+                tracing::warn!(
+                    execution_time_ms,
+                    queue_time_ms,
+                    error,
+                    "job failed for good"
+                );
                 "dead"
             }
             Err(Failure::Postponed(delay)) => {
@@ -58,7 +68,7 @@ impl jobs::JobHandler for AttemptHandler {
                 "postponed"
             }
             Err(Failure::Cancelled) => {
-                tracing::info!(?took, "job called off");
+                tracing::info!(execution_time_ms, queue_time_ms, "job called off");
                 "cancelled"
             }
         };

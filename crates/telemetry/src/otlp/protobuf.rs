@@ -60,6 +60,18 @@ pub(crate) mod write {
         number(out, 3, value);
     }
 
+    /// A `KeyValue` of a truth value.
+    pub(crate) fn boolean(out: &mut Vec<u8>, field: u32, name: &str, value: bool) {
+        attribute(out, field, name, 2);
+        number(out, 2, value.into());
+    }
+
+    /// A `KeyValue` of a number.
+    pub(crate) fn double(out: &mut Vec<u8>, field: u32, name: &str, value: f64) {
+        attribute(out, field, name, 9);
+        fixed64(out, 4, value.to_bits());
+    }
+
     /// A `KeyValue` of a list of texts.
     pub(crate) fn texts(out: &mut Vec<u8>, field: u32, name: &str, values: &[&str]) {
         let any = |value: &str| field_size(value.len());

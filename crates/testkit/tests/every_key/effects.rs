@@ -51,6 +51,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("enable_pprof", Trial),
     ("log_level", Trial),
     ("log_format", Trial),
+    ("otel_logs", Changed("lines_reach_the_collector_with_their_trace")),
     ("otlp_endpoint", Changed("a_call_through_haproxy_router_and_instance_is_one_trace")),
     ("otlp_protocol", Changed("spans_go_by_http_and_by_tls_with_headers_and_the_right_authority")),
     ("otlp_headers", Changed("spans_go_by_http_and_by_tls_with_headers_and_the_right_authority")),
