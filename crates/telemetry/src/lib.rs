@@ -37,5 +37,5 @@ pub use process::register_process;
 pub use redact::{redact, redact_json};
 pub use trace::{
     ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
-    TraceId, TraceOptions, TraceScope, trace_content, tracing_enabled,
+    TraceId, TraceOptions, TraceScope, new_span_id, trace_content, tracing_enabled,
 };

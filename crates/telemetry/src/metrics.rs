@@ -282,8 +282,8 @@ mod tests {
         let time = metrics.time.of(["a"]);
         time.observe(1.0);
         let trace = crate::TraceContext {
-            trace_id: crate::TraceId(0xab),
-            span_id: crate::SpanId(0xcd),
+            trace_id: 0xab_u128.into(),
+            span_id: 0xcd_u64.into(),
             sampled: true,
         };
         time.observe_of(2.5, Some(trace));

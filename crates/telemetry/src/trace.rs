@@ -20,7 +20,8 @@ use crate::{
     otlp::{Destination, Exporter, OtlpOptions, Queue, Resource, Signal},
 };
 
-pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, TraceScope};
+pub use context::{TRACEPARENT, TRACESTATE, TraceContext, TraceScope, new_span_id};
+pub use opentelemetry::trace::{SpanId, TraceId};
 pub use scoped::ScopedSpan;
 pub use span::{Span, SpanEnd, SpanFields, SpanKind};
 

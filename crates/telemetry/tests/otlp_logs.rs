@@ -108,8 +108,8 @@ fn lines_reach_the_collector_with_their_trace() {
     );
     assert_eq!(attribute(job, "retried"), Some(Value::BoolValue(true)));
     assert_eq!(attribute(job, "left"), Some(Value::IntValue(-3)));
-    assert_eq!(job.trace_id, context.trace_id.0.to_be_bytes());
-    assert_eq!(job.span_id, context.span_id.0.to_be_bytes());
+    assert_eq!(job.trace_id, context.trace_id.to_bytes());
+    assert_eq!(job.span_id, context.span_id.to_bytes());
     assert_eq!((job.severity_number, &*job.severity_text), (9, "INFO"));
     assert!(job.time_unix_nano > 0);
     assert_eq!((warning.severity_number, warning.trace_id.len()), (13, 0));

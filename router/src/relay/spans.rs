@@ -84,7 +84,7 @@ impl CallTrace {
         let mut context = span.context();
         // What the router does itself is no call of another.
         if context.sampled && to != LOCAL {
-            let id = SpanId::random();
+            let id = telemetry::new_span_id();
             self.attempt = Some((id, now.instant.into_std()));
             context = context.below(id);
         }

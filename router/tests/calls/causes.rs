@@ -135,7 +135,10 @@ async fn a_file_that_was_rotated_is_there_again_before_the_next_call() {
     std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
     // As SIGHUP does.
     world.router.context().reload.trigger();
-    until("the file is there", SOON, async || path.exists().then_some(())).await;
+    until("the file is there", SOON, async || {
+        path.exists().then_some(())
+    })
+    .await;
     assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
     call(&mut world.raw().await, "nowhere", "After", &[]).await;
     line(&path, "After").await;

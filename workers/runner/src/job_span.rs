@@ -35,5 +35,5 @@ pub(crate) fn begin(job: &Job, kind: &str) -> ScopedSpan {
 /// The ID of an attempt's span: whichever runner has an attempt, it knows the ID of the first.
 fn span_id(job: &Job, attempt: u32) -> SpanId {
     let text = format!("{}/{attempt}", job.id);
-    SpanId(xxhash_rust::xxh3::xxh3_64(text.as_bytes()).max(1))
+    xxhash_rust::xxh3::xxh3_64(text.as_bytes()).max(1).into()
 }

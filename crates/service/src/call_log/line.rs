@@ -81,7 +81,7 @@ pub(super) fn begin(
     match call.trace.or_else(|| head?.trace()) {
         Some(trace) => {
             out.push(b'"');
-            hexadecimal(out, trace.0);
+            hexadecimal(out, u128::from_be_bytes(trace.to_bytes()));
             out.push(b'"');
         }
         None => out.extend_from_slice(b"null"),

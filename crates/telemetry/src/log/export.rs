@@ -50,8 +50,8 @@ fn encode(record: &Record<'_>) -> Vec<u8> {
     }
     write::text(&mut out, field::ATTRIBUTE, "code.namespace", record.target);
     if let Some(trace) = &record.trace {
-        write::bytes(&mut out, field::TRACE_ID, &trace.trace_id.0.to_be_bytes());
-        write::bytes(&mut out, field::SPAN_ID, &trace.span_id.0.to_be_bytes());
+        write::bytes(&mut out, field::TRACE_ID, &trace.trace_id.to_bytes());
+        write::bytes(&mut out, field::SPAN_ID, &trace.span_id.to_bytes());
     }
     write::fixed64(&mut out, field::OBSERVED, time);
     out

@@ -8,6 +8,7 @@ use std::{
 };
 
 use http::{HeaderMap, HeaderValue};
+use opentelemetry::trace::{SpanId, TraceId};
 
 /// The header that carries a trace context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -30,14 +31,6 @@ pub struct TraceScope {
     context: TraceContext,
     state: Option<HeaderValue>,
 }
-
-/// The ID of a trace, never 0. Its text is 32 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct TraceId(pub u128);
-
-/// The ID of a span, never 0. Its text is 16 hexadecimal digits.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct SpanId(pub u64);
 
 /// Which trace a call belongs to, below which span, and whether the trace is recorded.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,8 +62,8 @@ impl TraceContext {
         let span_id = u64::try_from(hex(&known[36..52])?).ok()?;
         let flags = hex(&known[53..55])?;
         (trace_id != 0 && span_id != 0).then_some(Self {
-            trace_id: TraceId(trace_id),
-            span_id: SpanId(span_id),
+            trace_id: trace_id.into(),
+            span_id: span_id.into(),
             sampled: flags & 1 == 1,
         })
     }
@@ -90,8 +83,8 @@ impl TraceContext {
         // As OpenTelemetry's TraceIdRatioBased draws: the same trace gets the same answer everywhere.
         let drawn = (trace_id as u64) >> 1;
         Self {
-            trace_id: TraceId(trace_id),
-            span_id: SpanId::random(),
+            trace_id: trace_id.into(),
+            span_id: new_span_id(),
             sampled: drawn < BOUND.load(Relaxed),
         }
     }
@@ -146,8 +139,14 @@ impl TraceContext {
     #[must_use]
     pub fn traceparent(&self) -> [u8; LENGTH] {
         let mut text = *b"00-00000000000000000000000000000000-0000000000000000-00";
-        write_hex(&mut text[3..35], self.trace_id.0);
-        write_hex(&mut text[36..52], self.span_id.0.into());
+        write_hex(
+            &mut text[3..35],
+            u128::from_be_bytes(self.trace_id.to_bytes()),
+        );
+        write_hex(
+            &mut text[36..52],
+            u64::from_be_bytes(self.span_id.to_bytes()).into(),
+        );
         text[54] = if self.sampled { b'1' } else { b'0' };
         text
     }
@@ -193,24 +192,10 @@ impl fmt::Display for TraceContext {
     }
 }
 
-impl SpanId {
-    /// A new one.
-    #[must_use]
-    pub fn random() -> Self {
-        Self(rand::random::<u64>().max(1))
-    }
-}
-
-impl fmt::Display for TraceId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:032x}", self.0)
-    }
-}
-
-impl fmt::Display for SpanId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{:016x}", self.0)
-    }
+/// An ID for a span that begins. It is never 0, which is none.
+#[must_use]
+pub fn new_span_id() -> SpanId {
+    rand::random::<u64>().max(1).into()
 }
 
 /// Sets the share of new traces that is recorded, 0–1.
@@ -317,7 +302,7 @@ mod tests {
             let state = within.scope(async { TraceContext::current_state() });
             TraceScope::of(context, headers).run(state).await
         };
-        let below = context.below(SpanId::random());
+        let below = context.below(new_span_id());
         let alone = state(&headers, below).await;
         assert_eq!(alone, None, "without a traceparent it means nothing");
         let parent = HeaderValue::from_bytes(&context.traceparent()).unwrap();
@@ -332,7 +317,7 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_written_is_read_back(trace in 1_u128.., span in 1_u64.., sampled: bool) {
-            let (trace_id, span_id) = (TraceId(trace), SpanId(span));
+            let (trace_id, span_id) = (TraceId::from(trace), SpanId::from(span));
             let context = TraceContext { trace_id, span_id, sampled };
             prop_assert_eq!(TraceContext::parse(&context.traceparent()), Some(context));
         }
@@ -346,7 +331,7 @@ mod tests {
             if let Some(context) = TraceContext::parse(&text) {
                 let same = TraceContext::parse(&context.traceparent());
                 prop_assert_eq!(same, Some(context));
-                prop_assert!(context.trace_id.0 != 0 && context.span_id.0 != 0);
+                prop_assert!(context.trace_id != TraceId::INVALID && context.span_id != SpanId::INVALID);
             }
         }
     }

@@ -6,7 +6,9 @@ use std::{
     time::{Instant, SystemTime, UNIX_EPOCH},
 };
 
-use super::{SpanId, TraceContext, late, queue};
+use opentelemetry::trace::SpanId;
+
+use super::{TraceContext, late, new_span_id, queue};
 use crate::otlp::write;
 
 /// Fields of OTLP's `Span`.
@@ -88,7 +90,7 @@ impl Span {
                     began,
                 }
             }
-            Some(parent) if parent.sampled => Self::with_id(parent, SpanId::random(), began),
+            Some(parent) if parent.sampled => Self::with_id(parent, new_span_id(), began),
             Some(parent) => Self {
                 context: parent,
                 parent: Some(parent.span_id),
@@ -140,11 +142,11 @@ impl Span {
         }
         SCRATCH.with_borrow_mut(|out| {
             out.clear();
-            let id = self.id.unwrap_or_else(SpanId::random);
-            write::bytes(out, field::TRACE_ID, &self.context.trace_id.0.to_be_bytes());
-            write::bytes(out, field::SPAN_ID, &id.0.to_be_bytes());
+            let id = self.id.unwrap_or_else(new_span_id);
+            write::bytes(out, field::TRACE_ID, &self.context.trace_id.to_bytes());
+            write::bytes(out, field::SPAN_ID, &id.to_bytes());
             if let Some(parent) = self.parent {
-                write::bytes(out, field::PARENT, &parent.0.to_be_bytes());
+                write::bytes(out, field::PARENT, &parent.to_bytes());
             }
             write::bytes(out, field::NAME, end.name.as_bytes());
             write::number(out, field::KIND, end.kind as u64);
@@ -193,7 +195,7 @@ impl<'a> SpanFields<'a> {
 
     /// A link to another span.
     pub fn link(&mut self, to: TraceContext) {
-        let (trace, span) = (to.trace_id.0.to_be_bytes(), to.span_id.0.to_be_bytes());
+        let (trace, span) = (to.trace_id.to_bytes(), to.span_id.to_bytes());
         let size = write::field_size(trace.len()) + write::field_size(span.len());
         write::head(self.0, field::LINK, size);
         write::bytes(self.0, 1, &trace);
