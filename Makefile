@@ -152,7 +152,7 @@ test-openapi: ## Send the gateway what its own description allows, and what it d
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
 
-test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes ten minutes once
+test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes fifteen minutes once
 	@scripts/tools.sh kubernetes
 	cargo build -q --locked -p mcp-router -p echo-agent
 	cargo test -q --locked -p mesh-testkit --test kubernetes --no-run
