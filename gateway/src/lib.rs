@@ -38,7 +38,7 @@ mod task_view;
 use std::sync::Arc;
 
 use service::{Context, HttpListener, ServiceKind, Services, Spec};
-use work::{QueueMetrics, QueueMetricsKeys};
+use work::QueueMetrics;
 
 use endpoint::Port;
 
@@ -79,7 +79,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let gateway = Arc::new(gateway);
     let all = endpoints::router(Port::Main, &gateway);
     let context = context.clone();
-    let queue_metrics = QueueMetrics::new(&context.registry);
+    let queue_metrics = QueueMetrics::new(&context.registry, &context.config);
     let served = Services::new().listener(move |backend, listener| {
         let ports = HttpListener::new(&backend);
         ports.serve(listener, all)?;
@@ -94,8 +94,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             )?;
         }
         context.tracker.spawn(async move {
-            let every = QueueMetricsKeys::from_config(&context.config).queue_sample;
-            let counting = queue_metrics.run(&gateway.jobs, every);
+            let counting = queue_metrics.run(&gateway.jobs);
             context.shutdown.run_until_cancelled(counting).await;
         });
         Ok(Arc::new(ports))

@@ -4,9 +4,10 @@ use std::time::Duration;
 
 use telemetry::{Counter, Histogram};
 
-/// Upper bounds in seconds, as OpenTelemetry recommends them.
-const BUCKETS: [f64; 14] = [
-    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0,
+/// Upper bounds in seconds, as OpenTelemetry recommends them, with four for answers of agents.
+const BUCKETS: [f64; 18] = [
+    0.005, 0.01, 0.025, 0.05, 0.075, 0.1, 0.25, 0.5, 0.75, 1.0, 2.5, 5.0, 7.5, 10.0, 30.0, 60.0,
+    300.0, 900.0,
 ];
 
 telemetry::metrics! {

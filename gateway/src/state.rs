@@ -47,7 +47,7 @@ impl Gateway {
         let config = &context.config;
         let keys = GatewayKeys::from_config(config);
         let queue_keys = QueueKeys::from_config(config);
-        let jobs = queue_keys.open()?;
+        let jobs = queue_keys.open_for(context)?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
             Some(address) => Transport::router(&address)?,
             None => Transport::Mesh(context.mesh.clone()),

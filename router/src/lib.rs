@@ -13,6 +13,7 @@ mod registration;
 mod relay;
 mod routing;
 pub mod scanner;
+mod scrape_targets;
 mod single_flight;
 mod status;
 mod tasks;
@@ -71,8 +72,17 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
     context.conditions.add_check("registry", move || {
         // Without a directory the router is about to end.
-        let waits = known.upgrade().is_some_and(|known| !known.ready());
-        waits.then(|| match discovery.last_error() {
+        let known = known.upgrade()?;
+        if known.ready() {
+            // A registry that shows a part of its services is of use for that part.
+            let hidden = discovery.status().hidden;
+            let sees_nothing = !hidden.is_empty() && !known.current().has_instances();
+            return sees_nothing.then(|| {
+                let names = hidden.join(", ");
+                format!("the registry names {names} and shows no instance of any service")
+            });
+        }
+        Some(match discovery.last_error() {
             Some(trouble) => format!("who is in the mesh is not known: {trouble}"),
             None => "waiting for the registry to say who is in the mesh".to_owned(),
         })
@@ -104,6 +114,12 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     for name in ["AgentService", "ToolService", "TaskWorker"] {
         served = served.name(&format!("agentplatform.{name}"));
     }
+    let targets = scrape_targets::ScrapeTargets::new(Arc::clone(&context.discovery));
+    let targets = Arc::new(targets);
+    served = served.admin_page("/sd/prometheus", move || {
+        let targets = Arc::clone(&targets);
+        async move { targets.answer().await }
+    });
     let context = context.clone();
     Ok(served.listener(move |backend, listener| {
         relay::Relay::start(&context, directory, tasks, hedged, backend, &listener)

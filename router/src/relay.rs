@@ -29,10 +29,11 @@ use mesh_relay::{
     driver::{self, Command},
 };
 use parking_lot::Mutex;
-use service::{Context, Listener, LocalBackend};
+use service::{Context, Listener, LocalBackend, LoopLag};
 use tokio::{
     runtime,
     sync::{mpsc, oneshot},
+    task::JoinSet,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     /// Calls in flight.
     pub(crate) active: AtomicUsize,
     pub(crate) gauges: Gauges,
+    pub(crate) loop_lag: LoopLag,
 }
 
 /// The threads that carry the port.
@@ -100,6 +102,7 @@ impl Relay {
             shutdown: context.shutdown.clone(),
             active: AtomicUsize::new(0),
             gauges: Gauges::new(&context.registry),
+            loop_lag: context.loop_lag.clone(),
         });
         let config = config(context);
         let threads = (0..RouterKeys::from_config(&context.config).relay_threads)
@@ -164,23 +167,25 @@ fn spawn(
 ) -> io::Result<Thread> {
     let (commands, orders) = mpsc::channel(COMMANDS);
     let (end, ended) = oneshot::channel();
+    let lag = shared.loop_lag.clone();
     let host = RouterHost::new(shared, commands.clone());
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
-    thread::Builder::new()
-        .name(format!("relay-{number}"))
-        .spawn(move || {
-            let cut = runtime.block_on(async {
-                let listener = tokio::net::TcpListener::from_std(listener)?;
-                let engine = Engine::new(config, host, Instant::now());
-                io::Result::Ok(driver::run(Some(listener), engine, orders).await)
-            });
-            match cut {
-                // There is no receiver if the program ends without a drain.
-                Ok(cut) => drop(end.send(cut)),
-                Err(error) => tracing::error!(%error, "a relay thread cannot listen"),
-            }
-        })?;
+    let name = format!("relay-{number}");
+    thread::Builder::new().name(name.clone()).spawn(move || {
+        let cut = runtime.block_on(async {
+            let mut beside = JoinSet::new();
+            beside.spawn(async move { lag.measure(&name).await });
+            let listener = tokio::net::TcpListener::from_std(listener)?;
+            let engine = Engine::new(config, host, Instant::now());
+            io::Result::Ok(driver::run(Some(listener), engine, orders).await)
+        });
+        match cut {
+            // There is no receiver if the program ends without a drain.
+            Ok(cut) => drop(end.send(cut)),
+            Err(error) => tracing::error!(%error, "a relay thread cannot listen"),
+        }
+    })?;
     Ok(Thread { commands, ended })
 }

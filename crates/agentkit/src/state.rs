@@ -32,7 +32,8 @@ impl AgentState {
     /// The state that [`AGENT_KEYS`] describe.
     pub(crate) fn new(context: &Context) -> Result<Self, model::Error> {
         Ok(Self {
-            model: Model::from_config(&context.config)?,
+            model: Model::from_config(&context.config)?
+                .map(|model| model.measured(&context.registry)),
             mesh: context.mesh.clone(),
             tool_timeout: ToolKeys::from_config(&context.config).tool_timeout,
         })

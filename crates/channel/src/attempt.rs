@@ -72,11 +72,19 @@ impl Mesh {
         if tried.is_empty() {
             client.deposit(now.at);
         }
-        let mut candidates = candidates(&client, target, tried, now.instant, now.at)?;
-        candidates.apply_affinity(affinity);
-        let attempt = pick_now(&client, &mut candidates, now.instant, now.at)?;
-        candidates.record_affinity(affinity);
-        Ok(attempt)
+        let mut pick = || {
+            let mut candidates = candidates(&client, target, tried, now.instant, now.at)?;
+            candidates.apply_affinity(affinity);
+            let attempt = pick_now(&client, &mut candidates, now.instant, now.at)?;
+            candidates.record_affinity(affinity);
+            Ok(attempt)
+        };
+        // One that may find an instance later is counted there.
+        pick().inspect_err(|error: &Error| {
+            if !error.is_transient() {
+                client.refused();
+            }
+        })
     }
 
     /// The same, but waits up to `queue_timeout` while no instance can.
@@ -185,7 +193,8 @@ impl CallAttempt {
     /// Notes that the request is being sent.
     pub fn sent(&mut self, now: Timestamp) {
         self.sent = now.at;
-        self.peer.client.picks.inc();
+        self.peer.client.counts.picked();
+        self.peer.endpoint.mark_sent();
     }
 
     /// Notes that something came from the instance.

@@ -18,6 +18,10 @@ use crate::{
 
 type Snapshot = cluster::ClusterSnapshot<Http2Connections>;
 
+/// Why instances are not known that there may be.
+const HIDDEN: &str = "the registry names the service and shows none of its instances: the token lacks \
+    the right to read their nodes";
+
 /// How many instances the policy chooses for one call. When none of them can take it, most cannot,
 /// and the others are tried in order. That is cheaper than choosing among few.
 const CHOSEN: usize = 8;
@@ -137,6 +141,13 @@ impl ClusterClient {
         }
         let pinned = match &target.instance {
             Some(id) => Some(self.pinned(id)?),
+            // It may have instances: that is the registry's failure, and not theirs.
+            None if snapshot.registered == 0 && self.is_hidden() => {
+                return Err(Error::Undiscovered {
+                    waited: began.elapsed(),
+                    trouble: Some(HIDDEN.to_owned()),
+                });
+            }
             None if snapshot.members.is_empty() => {
                 return Err(Error::NoInstance {
                     service: self.cluster.service().to_string(),

@@ -5,11 +5,10 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::Guard;
 use cluster::{ClusterOptions, Shared};
 use discovery::Discovery;
-use telemetry::Counter;
 
 use crate::{
     connections::{Cluster, Endpoint},
-    metrics::ChannelMetrics,
+    metrics::{ChannelMetrics, ServiceCounts},
     orca,
     retry::Retry,
     retry_budget::RetryBudget,
@@ -21,9 +20,8 @@ pub(crate) struct ClusterClient {
     pub(crate) shared: Arc<Shared>,
     discovery: Arc<dyn Discovery>,
     budget: RetryBudget,
-    metrics: ChannelMetrics,
-    /// Attempts sent.
-    pub(crate) picks: Counter,
+    pub(crate) metrics: ChannelMetrics,
+    pub(crate) counts: ServiceCounts,
 }
 
 impl ClusterClient {
@@ -38,7 +36,7 @@ impl ClusterClient {
             cluster: Arc::new(Cluster::new(service, shared)),
             shared: Arc::clone(shared),
             budget: RetryBudget::default(),
-            picks: metrics.picks(service),
+            counts: ServiceCounts::default(),
             metrics: metrics.clone(),
         }
     }
@@ -58,6 +56,11 @@ impl ClusterClient {
         Some(self.discovery.last_error()?.to_string())
     }
 
+    /// Whether the registry names it and shows none of its instances.
+    pub(crate) fn is_hidden(&self) -> bool {
+        self.discovery.hides(self.cluster.service())
+    }
+
     /// A call begins and earns a part of a retry.
     pub(crate) fn deposit(&self, now: Duration) {
         self.budget.deposit(self.options().retry_ratio, now);
@@ -70,6 +73,20 @@ impl ClusterClient {
             (options.retry_ratio, options.retry_per_second)
         };
         self.budget.withdraw(ratio, per_second, self.now())
+    }
+
+    /// How many retries the budget allows now.
+    pub(crate) fn retries_left(&self) -> i64 {
+        let (ratio, per_second) = {
+            let options = self.options();
+            (options.retry_ratio, options.retry_per_second)
+        };
+        self.budget.left(ratio, per_second, self.now())
+    }
+
+    /// Notes that no instance took a call.
+    pub(crate) fn refused(&self) {
+        self.metrics.refused(self);
     }
 
     /// Passes an endpoint's load report in trailers, which `field` looks up, to the policy if it
@@ -136,7 +153,7 @@ impl ClusterClient {
 
     /// Counts another attempt, after or beside this endpoint's.
     pub(crate) fn retried(&self, reason: &'static str, endpoint: &Endpoint) {
-        self.metrics
+        self.counts
             .retried(self.cluster.service(), reason, &endpoint.id());
     }
 }

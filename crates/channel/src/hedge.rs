@@ -149,6 +149,9 @@ pub(crate) async fn run(
                     next = None;
                     continue;
                 }
+                if !attempts.is_empty() {
+                    client.counts.hedged();
+                }
                 number += 1;
                 attempts.push(attempt(number));
                 next = Some(Instant::now() + delay);

@@ -7,8 +7,10 @@
 
 mod acquire;
 mod attempt;
+mod attempt_span;
 mod body;
 mod call;
+mod call_timer;
 mod candidates;
 mod client;
 mod cluster_client;

@@ -115,14 +115,20 @@ impl Mesh {
         service_config: Arc<dyn ServiceConfig>,
         registry: &telemetry::MetricsRegistry,
     ) -> Self {
-        let metrics = ChannelMetrics::new(registry);
-        let shared = Arc::new(Shared::new(service_config, registry));
+        let metrics = ChannelMetrics::new(registry, options.metrics_instances);
+        let shared = Arc::new(Shared::new(service_config));
         let inner = Arc::new(Inner {
             discovery,
             options,
             shared: Arc::clone(&shared),
             metrics,
             clients: Mutex::default(),
+        });
+        let (scraped, metrics) = (Arc::downgrade(&inner), inner.metrics.clone());
+        registry.before_scrape(move || {
+            let mesh = scraped.upgrade();
+            let clients = mesh.map(|mesh| mesh.clients.lock().values().cloned().collect());
+            metrics.collect(&clients.unwrap_or_else(Vec::new));
         });
         // Weak: the task must not keep a mesh alive that its users have dropped.
         let (mesh, shutdown) = (Arc::downgrade(&inner), shared.shutdown.clone());

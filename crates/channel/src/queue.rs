@@ -31,10 +31,14 @@ impl ClusterClient {
                     return Ok(found);
                 }
                 Ok(Err(error)) => error,
-                Err(_) => return Err(self.unreachable(began, "still connecting".to_owned())),
+                Err(_) => {
+                    self.refused();
+                    return Err(self.unreachable(began, "still connecting".to_owned()));
+                }
             };
             let over = !error.is_transient() || Instant::now() >= until;
             if over || timeout_at(until, changed).await.is_err() {
+                self.refused();
                 return Err(error.after(began.elapsed()));
             }
         }

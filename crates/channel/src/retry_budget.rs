@@ -24,9 +24,24 @@ impl RetryBudget {
         }
     }
 
+    /// How many retries may be taken now.
+    pub(crate) fn left(&self, ratio: f64, per_second: f64, now: Duration) -> i64 {
+        let (price, deposits) = self.balance(ratio, per_second, now);
+        (deposits / price).max(0)
+    }
+
     /// Takes a retry, if there is one. Each call earns `ratio` retries, and `per_second` are free.
     pub(crate) fn withdraw(&self, ratio: f64, per_second: f64, now: Duration) -> bool {
-        // How many calls pay for one retry.
+        let (price, deposits) = self.balance(ratio, per_second, now);
+        let enough = deposits >= price;
+        if enough {
+            self.add(now, -i32::try_from(price).unwrap_or(i32::MAX));
+        }
+        enough
+    }
+
+    /// How many calls pay for one retry, and how many have paid.
+    fn balance(&self, ratio: f64, per_second: f64, now: Duration) -> (i64, i64) {
         let price = match ratio > 0.0 {
             true => (1.0 / ratio).round().max(1.0) as i64,
             false => 1,
@@ -41,11 +56,7 @@ impl RetryBudget {
             .filter(|(second, _)| *second >= oldest)
             .map(|(_, balance)| i64::from(balance))
             .sum();
-        let enough = free.saturating_add(sum) >= price;
-        if enough {
-            self.add(now, -i32::try_from(price).unwrap_or(i32::MAX));
-        }
-        enough
+        (price, free.saturating_add(sum))
     }
 
     fn add(&self, now: Duration, amount: i32) {

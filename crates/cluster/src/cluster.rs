@@ -12,7 +12,7 @@ use tokio::{sync::watch, time::sleep};
 
 use crate::{
     ClusterOptions, ClusterSnapshot, Connections, Endpoint, EndpointHealth, Meta, Shared, Waiters,
-    endpoint_set::EndpointSet,
+    endpoint_set::EndpointSet, metrics::ClusterCounts,
 };
 
 /// One service.
@@ -33,6 +33,9 @@ pub struct Cluster<C> {
     turn: Arc<balance::TurnCounter>,
     /// Whether the policy uses load reports. It is read for every response.
     wants_reports: AtomicBool,
+    /// Whether the registry ever named an instance of it.
+    had_instances: AtomicBool,
+    pub(crate) counts: ClusterCounts,
 }
 
 /// The state of one endpoint for callers in this process.
@@ -69,6 +72,8 @@ impl<C: Connections> Cluster<C> {
                 rand::random::<u32>().into(),
             )),
             wants_reports: AtomicBool::new(false),
+            had_instances: AtomicBool::new(false),
+            counts: ClusterCounts::default(),
             options: Arc::new(ArcSwap::new(options)),
         }
     }
@@ -77,6 +82,12 @@ impl<C: Connections> Cluster<C> {
     #[must_use]
     pub fn service(&self) -> &Arc<str> {
         &self.service
+    }
+
+    /// Whether the registry ever named an instance of it. Its name may be made up otherwise.
+    #[must_use]
+    pub fn had_instances(&self) -> bool {
+        self.had_instances.load(Ordering::Relaxed)
     }
 
     /// Its present limits and timeouts.
@@ -176,6 +187,9 @@ impl<C: Connections> Cluster<C> {
             let instance = Arc::clone(instance);
             Arc::new(Endpoint::new(instance, &self.shared, &self.options, warm))
         });
+        if endpoints.len() > 0 {
+            self.had_instances.store(true, Ordering::Relaxed);
+        }
         if meta_changed || reconfigured || !self.snapshot().known {
             self.configure(&endpoints.service_meta.meta());
         }
@@ -216,12 +230,6 @@ impl<C: Connections> Cluster<C> {
             policy,
             &self.options(),
             Arc::clone(&self.turn),
-        );
-        self.shared.metrics.endpoints(
-            &self.service,
-            snapshot.serving,
-            snapshot.usable,
-            snapshot.drained,
         );
         self.snapshot.store(Arc::new(snapshot));
         self.waiters.notify_all();

@@ -72,8 +72,8 @@ impl<C: Connections> Cluster<C> {
             return;
         }
         let time = endpoint.eject();
-        let metrics = &self.shared.metrics;
-        metrics.ejected(self.service(), &endpoint.id(), time);
+        let counts = &self.counts;
+        counts.ejected(self.service(), &endpoint.id(), time);
         self.rebuild(&endpoints);
     }
 
@@ -83,8 +83,8 @@ impl<C: Connections> Cluster<C> {
         let Some(attempts) = endpoint.mark_unreachable(reason) else {
             return;
         };
-        let metrics = &self.shared.metrics;
-        metrics.unreachable(self.service(), &endpoint.id(), reason);
+        let counts = &self.counts;
+        counts.unreachable(self.service(), &endpoint.id(), reason);
         self.rebuild(&self.endpoints.lock());
         let reconnect = reconnect(Arc::downgrade(self), Arc::downgrade(endpoint));
         self.shared.tracker.spawn(async move {

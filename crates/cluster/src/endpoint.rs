@@ -20,7 +20,7 @@ use tokio_util::sync::CancellationToken;
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    ClusterOptions, ConnectArgs, Connections, EndpointHealth, Shared,
+    ClusterOptions, ConnectArgs, Connections, EndpointHealth, EndpointSeries, Shared,
     health::{ConnectFailure, HealthState},
 };
 
@@ -57,6 +57,9 @@ pub struct Endpoint<C> {
     permits: AtomicU32,
     /// Whether its cluster checks it at each tick.
     pub(crate) tracked: AtomicBool,
+    /// Attempts that were sent to it.
+    sent: AtomicU64,
+    series: Arc<EndpointSeries>,
 }
 
 impl<C: Connections> Endpoint<C> {
@@ -89,6 +92,8 @@ impl<C: Connections> Endpoint<C> {
             waiting_since: AtomicU64::new(0),
             permits: AtomicU32::new(0),
             tracked: AtomicBool::new(false),
+            sent: AtomicU64::new(0),
+            series: Arc::default(),
         }
     }
 
@@ -144,6 +149,21 @@ impl<C: Connections> Endpoint<C> {
             }
         }
         begun
+    }
+
+    /// Notes that an attempt is being sent.
+    pub fn mark_sent(&self) {
+        self.sent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Attempts that were sent to it.
+    pub(crate) fn sent(&self) -> u64 {
+        self.sent.load(Ordering::Relaxed)
+    }
+
+    /// How it is named in metrics.
+    pub(crate) fn series(&self) -> &Arc<EndpointSeries> {
+        &self.series
     }
 
     /// Ends a call. True when it had the last permit.

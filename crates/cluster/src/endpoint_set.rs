@@ -109,7 +109,6 @@ mod tests {
     use arc_swap::ArcSwap;
     use discovery::{Health, InstanceKey};
     use rand::{RngExt as _, SeedableRng as _, rngs::StdRng};
-    use telemetry::MetricsRegistry;
 
     use super::*;
     use crate::{ClusterOptions, FixedServiceConfig, Shared, connections::NoConnections};
@@ -133,7 +132,7 @@ mod tests {
     #[test]
     fn an_endpoint_lives_as_long_as_its_instance_keeps_its_address() {
         let service_config = Arc::new(FixedServiceConfig::new(ClusterOptions::default()));
-        let shared = Arc::new(Shared::new(service_config, &MetricsRegistry::new()));
+        let shared = Arc::new(Shared::new(service_config));
         let options = Arc::new(ArcSwap::from_pointee(ClusterOptions::default()));
         let join = |instance: &Arc<Instance>, warm| {
             let endpoint = Endpoint::new(Arc::clone(instance), &shared, &options, warm);

@@ -28,6 +28,7 @@ pub use cluster::{Cluster, EndpointStatus};
 pub use connections::{ConnectArgs, Connections};
 pub use endpoint::Endpoint;
 pub use health::EndpointHealth;
+pub use metrics::{EndpointMetrics, EndpointSeries};
 pub use options::{ClusterOptions, MetadataLimit};
 pub use service_config::{FixedServiceConfig, Meta, ServiceConfig};
 pub use shared::Shared;

@@ -83,6 +83,10 @@ keys! {
         silence: Duration = duration("1s").zero("at once").per_service(),
         /// How long an instance may take to say its health before it is ejected.
         silence_probe: Duration = duration("1s").zero("it is ejected at once").per_service(),
+        /// The latency within which calls of the service should be answered, for its metrics and alerts.
+        slo_latency: Duration = duration("1s").zero("every call is too slow").per_service(),
+        /// Instances that have metrics of their own. Those of further ones are added up as `_OTHER`.
+        metrics_instances: usize = integer(200, 0..=100_000, "instances").zero("none"),
     }
     with {
         /// The largest metadata of an answer that is taken, as HTTP/2 counts it.

@@ -52,8 +52,8 @@ async fn probe<C: Connections>(cluster: &Cluster<C>, endpoint: &Endpoint<C>) {
         let alive = answered || is_only_endpoint(cluster, endpoint);
         let received_at = alive.then(|| endpoint.mark_received());
         if endpoint.set_silent(!alive) {
-            let metrics = &cluster.shared.metrics;
-            metrics.silent(cluster.service(), &endpoint.id(), !alive);
+            let counts = &cluster.counts;
+            counts.silent(cluster.service(), &endpoint.id(), !alive);
             cluster.rebuild(&cluster.endpoints.lock());
         }
         if answered {

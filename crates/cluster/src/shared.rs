@@ -5,12 +5,11 @@ use std::sync::{
     atomic::{AtomicBool, Ordering},
 };
 
-use telemetry::MetricsRegistry;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{Clock, ClusterOptions, ServiceConfig, metrics::ClusterMetrics};
+use crate::{Clock, ClusterOptions, ServiceConfig};
 
-/// The clock, the service configuration, the tasks and the metrics.
+/// The clock, the service configuration and the tasks.
 #[derive(Debug)]
 pub struct Shared {
     /// The source of each service's options.
@@ -21,20 +20,18 @@ pub struct Shared {
     pub tracker: TaskTracker,
     /// Ends those tasks.
     pub shutdown: CancellationToken,
-    pub(crate) metrics: ClusterMetrics,
     hedging: AtomicBool,
 }
 
 impl Shared {
-    /// With metrics in `registry`.
+    /// With this source of options.
     #[must_use]
-    pub fn new(service_config: Arc<dyn ServiceConfig>, registry: &MetricsRegistry) -> Self {
+    pub fn new(service_config: Arc<dyn ServiceConfig>) -> Self {
         Self {
             service_config,
             clock: Clock::start(),
             tracker: TaskTracker::new(),
             shutdown: CancellationToken::new(),
-            metrics: ClusterMetrics::new(registry),
             hedging: AtomicBool::new(false),
         }
     }

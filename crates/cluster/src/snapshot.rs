@@ -12,6 +12,8 @@ pub struct ClusterSnapshot<C> {
     pub set: balance::Set,
     /// In the order of the set's members.
     pub members: Vec<Arc<Endpoint<C>>>,
+    /// Instances in the registry.
+    pub registered: usize,
     /// Healthy instances that may get calls.
     pub serving: usize,
     /// Those of them without a problem.
@@ -30,6 +32,7 @@ impl<C: Connections> ClusterSnapshot<C> {
             known: false,
             set: balance::Set::new(Vec::new(), balance::DEFAULT, &options.balance, turn),
             members: Vec::new(),
+            registered: 0,
             serving: 0,
             usable: 0,
             ejected: 0,
@@ -87,6 +90,7 @@ impl<C: Connections> ClusterSnapshot<C> {
             known: true,
             set: balance::Set::new(members, policy, &options.balance, turn),
             members: chosen().map(|(_, endpoint)| Arc::clone(endpoint)).collect(),
+            registered: endpoints.len(),
             serving: reachable + unreachable,
             usable,
             ejected,

@@ -37,6 +37,12 @@ impl Waiters {
         }
     }
 
+    /// How many calls wait now.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.waiting.load(Ordering::Relaxed)
+    }
+
     /// Notes that there may be room for a call. Every call does this at its end, so it is free
     /// while no call waits.
     pub fn notify_room(&self) {

@@ -92,6 +92,13 @@ pub trait Discovery: fmt::Debug + Send + Sync + 'static {
         None
     }
 
+    /// Whether the registry names a service and shows us none of its instances: then it is not known
+    /// whether there are any.
+    fn hides(&self, service: &str) -> bool {
+        let _ = service;
+        false
+    }
+
     /// The state of the registry, and which of its entries cannot be called.
     fn status(&self) -> RegistryStatus {
         RegistryStatus::default()

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use backoff::{Backoff, Pauses};
+use parking_lot::Mutex;
 use tokio::{
     sync::watch,
     task::JoinSet,
@@ -27,6 +28,7 @@ pub struct Registrar {
     discovery: Arc<dyn Discovery>,
     id: String,
     registered: watch::Receiver<bool>,
+    last_error: Arc<Mutex<Option<Error>>>,
     stop: CancellationToken,
     task: JoinSet<()>,
 }
@@ -50,6 +52,7 @@ impl Registrar {
 
     fn begin(discovery: Arc<dyn Discovery>, registration: Registration, own: bool) -> Self {
         let (sender, registered) = watch::channel(false);
+        let last_error = Arc::<Mutex<Option<Error>>>::default();
         let stop = CancellationToken::new();
         let id = registration.id.clone();
         let mut task = JoinSet::new();
@@ -60,15 +63,23 @@ impl Registrar {
             confirmed: false,
             incarnation: None,
             unreachable: false,
+            last_error: Arc::clone(&last_error),
         };
         task.spawn(registration_loop.run(sender, stop.clone()));
         Self {
             discovery,
             id,
             registered,
+            last_error,
             stop,
             task,
         }
+    }
+
+    /// Why the last check failed; `None` when it did not. Outlives the registrar.
+    #[must_use]
+    pub fn last_error(&self) -> Arc<Mutex<Option<Error>>> {
+        Arc::clone(&self.last_error)
     }
 
     /// Whether the registry had the instance at the last check. Wait on it for the first success.
@@ -115,6 +126,8 @@ struct RegistrationLoop {
     incarnation: Option<String>,
     /// Whether the last check failed.
     unreachable: bool,
+    /// How the last check failed.
+    last_error: Arc<Mutex<Option<Error>>>,
 }
 
 /// What a check found and did.
@@ -163,9 +176,12 @@ impl RegistrationLoop {
             };
             failing = reconciled.is_err();
             self.unreachable = failing;
-            // An unreachable registry says nothing new: the last check counts.
+            *self.last_error.lock() = reconciled.as_ref().err().cloned();
+            // An unreachable registry says nothing new: the last check counts. One that forgot the
+            // instance and does not take it again has said that it is not there.
+            let is_registered = reconciled.is_ok() || self.confirmed;
             registered
-                .send_if_modified(|known| reconciled.is_ok() && !std::mem::replace(known, true));
+                .send_if_modified(|known| std::mem::replace(known, is_registered) != is_registered);
             tokio::select! {
                 () = sleep(pause) => {}
                 () = stop.cancelled() => {}

@@ -1,6 +1,9 @@
 //! What a registry publishes: whole values, so that membership and health always agree.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use crate::{Instance, ServiceKind};
 
@@ -9,6 +12,9 @@ use crate::{Instance, ServiceKind};
 pub struct Catalog {
     /// Consul name → the tags of all its instances together. Routers are not in it.
     pub services: BTreeMap<Arc<str>, Vec<String>>,
+    /// Consul names of the mesh's programs that no call is routed to: routers, gateways, runners. By
+    /// their tags, so others' may be among them.
+    pub programs: BTreeSet<Arc<str>>,
 }
 
 /// The instances of one service, as of one moment.
@@ -41,12 +47,24 @@ impl Catalog {
     /// The services that belong to the mesh, by their tags. Tags are sorted and unique.
     #[must_use]
     pub fn from_tags(mut services: BTreeMap<Arc<str>, Vec<String>>) -> Self {
+        let programs = services.iter().filter(|(_, tags)| Self::is_program(tags));
+        let programs = programs.map(|(name, _)| Arc::clone(name)).collect();
         services.retain(|_, tags| Self::belongs(tags));
         for tags in services.values_mut() {
             tags.sort_unstable();
             tags.dedup();
         }
-        Self { services }
+        Self { services, programs }
+    }
+
+    /// Whether a service with these tags is not called through the mesh, and may be a program of it:
+    /// a router, a gateway, or one that works with jobs.
+    #[must_use]
+    pub fn is_program<S: AsRef<str>>(tags: &[S]) -> bool {
+        let mut tags_of_programs =
+            [ServiceKind::Router.name(), "gateway", "http", "jobs"].into_iter();
+        !Self::belongs(tags)
+            && tags_of_programs.any(|name| tags.iter().any(|tag| tag.as_ref() == name))
     }
 
     /// Whether a service with these tags belongs to the mesh: it is tagged `grpc`, `agent`, `tool`
@@ -202,5 +220,6 @@ mod tests {
         ]));
         assert_eq!(catalog.services.len(), 1);
         assert_eq!(catalog.services["agent-echo"], ["agent", "echo"]);
+        assert_eq!(catalog.programs, BTreeSet::from(["mcp-router".into()]));
     }
 }

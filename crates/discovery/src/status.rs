@@ -1,11 +1,19 @@
 //! The state of a registry, for operators.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::{Duration, Instant},
+};
 
 use parking_lot::Mutex;
 use tracing::{info, warn};
 
-use crate::validate::quoted;
+use crate::{Error, validate::quoted};
 
 /// How many left-out entries are remembered. Further ones are left out silently.
 const MOST: usize = 1000;
@@ -19,6 +27,74 @@ pub struct RegistryStatus {
     pub cached_seconds: Option<u64>,
     /// The entries that cannot be called, ordered by service and ID; at most 1,000.
     pub left_out: Vec<LeftOut>,
+    /// Services that it names while it shows none of their instances to us.
+    pub hidden: Vec<String>,
+    /// How many requests had which outcome: `ok`, `refused`, `failed` or `unreachable`. Empty for a
+    /// registry within the process.
+    pub answers: Vec<(&'static str, u64)>,
+    /// How long ago it last answered, with a refusal too; `None` before its first answer.
+    pub last_answer: Option<Duration>,
+}
+
+/// The requests to a registry by their outcome.
+#[derive(Debug)]
+pub(crate) struct AnswerCounts {
+    counts: [AtomicU64; 4],
+    started: Instant,
+    /// Milliseconds from `started` to the last answer, and one; 0 before the first.
+    last: AtomicU64,
+}
+
+impl AnswerCounts {
+    const OUTCOMES: [&str; 4] = ["ok", "refused", "failed", "unreachable"];
+
+    /// Counts a request.
+    pub(crate) fn note<T>(&self, outcome: &Result<T, Error>) {
+        self.note_error(outcome.as_ref().err());
+    }
+
+    /// Counts a request that had this error, or none.
+    pub(crate) fn note_error(&self, error: Option<&Error>) {
+        let place = match error {
+            None => 0,
+            Some(Error::Refused { .. } | Error::Config { .. }) => 1,
+            Some(Error::Failed { .. }) => 2,
+            Some(Error::Unreachable { .. } | Error::Silent { .. }) => 3,
+        };
+        self.counts[place].fetch_add(1, Ordering::Relaxed);
+        if place != 3 {
+            let now = u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX - 1);
+            self.last.store(now + 1, Ordering::Relaxed);
+        }
+    }
+
+    pub(crate) fn list(&self) -> Vec<(&'static str, u64)> {
+        let counts = self
+            .counts
+            .iter()
+            .map(|count| count.load(Ordering::Relaxed));
+        Self::OUTCOMES.into_iter().zip(counts).collect()
+    }
+
+    /// How long ago the last answer came.
+    pub(crate) fn last_answer(&self) -> Option<Duration> {
+        let last = self.last.load(Ordering::Relaxed).checked_sub(1)?;
+        Some(
+            self.started
+                .elapsed()
+                .saturating_sub(Duration::from_millis(last)),
+        )
+    }
+}
+
+impl Default for AnswerCounts {
+    fn default() -> Self {
+        Self {
+            counts: Default::default(),
+            started: Instant::now(),
+            last: AtomicU64::new(0),
+        }
+    }
 }
 
 /// One entry that cannot be called.

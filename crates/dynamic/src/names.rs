@@ -75,6 +75,7 @@ mod tests {
     fn a_service_is_found_by_its_consul_name_and_its_public_id() {
         let tags = |tag: &str| vec![tag.to_owned()];
         let catalog = Catalog {
+            programs: Default::default(),
             services: [
                 ("agent-echo".into(), tags("agent")),
                 ("tool-echo".into(), tags("tool")),

@@ -171,6 +171,7 @@ impl NewJob {
                 caller: self.caller,
                 trace: self.trace,
                 enqueued_at,
+                due_at: waits.then(|| enqueued_at.saturating_add(clock::millis(self.delay))),
                 history,
                 ..Header::default()
             },
@@ -225,6 +226,9 @@ pub struct Header {
     /// Trace context: `traceparent`, `tracestate`.
     #[serde(rename = "x", default, skip_serializing_if = "BTreeMap::is_empty")]
     pub trace: BTreeMap<String, String>,
+    /// From when on its next attempt could start; the time of submission where it does not say.
+    #[serde(rename = "w", default, skip_serializing_if = "Option::is_none")]
+    pub due_at: Option<u64>,
     /// When its latest attempt started.
     #[serde(rename = "s", default, skip_serializing_if = "Option::is_none")]
     pub started_at: Option<u64>,

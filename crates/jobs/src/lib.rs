@@ -11,6 +11,7 @@
 pub mod bench;
 mod clock;
 mod codec;
+mod enqueue_span;
 mod error;
 mod events;
 mod handler;
@@ -52,8 +53,8 @@ pub use scheduler::Scheduler;
 pub use status::JobStatus;
 pub use store::{
     Claim, ClaimRequest, Destination, EventBatch, JobCounts, JobEvent, JobPage, JobState, Lease,
-    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob,
-    Submission, SubmitOutcome, WaitPosition,
+    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoreUsage,
+    StoredJob, Submission, SubmitOutcome, WaitPosition,
 };
 pub use store_options::{StoreOptions, SyncPolicy};
 pub use stores::{Embedded, OpenStore, Redis, RedisProbe, STORES, StoreBackend, open, probe_redis};

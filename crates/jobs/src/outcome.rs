@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Error, Job, JobId, JobStatus, Lease, Payload, codec,
+    Error, Job, JobId, JobStatus, Lease, Payload, clock, codec,
     job::Header,
     steps,
     store::{Destination, JobState, StoredJob},
@@ -272,6 +272,7 @@ fn later(
     now: u64,
 ) -> Destination {
     header.history = steps::with(&header, status, now);
+    header.due_at = Some(now.saturating_add(clock::millis(delay)));
     Destination::Later {
         status,
         priority: header.priority,
@@ -283,6 +284,7 @@ fn later(
 
 fn queue(job: &Job, mut header: Header, now: u64) -> Destination {
     header.history = steps::with(&header, JobStatus::Queued, now);
+    header.due_at = Some(now);
     let packed = codec::pack(&job.id, &header, Some(&job.payload));
     Destination::Queue {
         priority: header.priority,

@@ -262,6 +262,56 @@ pub struct StoreHealth {
     pub epoch: String,
     /// What works now and may not work for long, in words for people.
     pub warnings: Vec<String>,
+    /// How full it is.
+    pub usage: StoreUsage,
+}
+
+/// How full a store is: of several servers, the fullest. `None` for what it does not tell, or has no
+/// limit of.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct StoreUsage {
+    /// Bytes of memory, or of the disk for a store that is kept there.
+    pub memory: Option<u64>,
+    /// How many there may be.
+    pub memory_limit: Option<u64>,
+    /// Clients that are connected to it.
+    pub clients: Option<u64>,
+    /// How many there may be.
+    pub clients_limit: Option<u64>,
+}
+
+impl StoreUsage {
+    /// The fuller of two servers in each respect, by the share of the limit where both have one.
+    #[must_use]
+    pub fn fuller(self, other: Self) -> Self {
+        let fuller = |ours: (Option<u64>, Option<u64>), theirs: (Option<u64>, Option<u64>)| {
+            let share = |(used, limit): (Option<u64>, Option<u64>)| match (used, limit) {
+                (Some(used), Some(limit)) if limit > 0 => Some(used as f64 / limit as f64),
+                _ => None,
+            };
+            let by_size = ours.0 >= theirs.0;
+            let ours_is = match (share(ours), share(theirs)) {
+                (Some(our), Some(their)) => our >= their,
+                (None, None) => by_size,
+                (our, _) => our.is_some(),
+            };
+            if ours_is { ours } else { theirs }
+        };
+        let (memory, memory_limit) = fuller(
+            (self.memory, self.memory_limit),
+            (other.memory, other.memory_limit),
+        );
+        let (clients, clients_limit) = fuller(
+            (self.clients, self.clients_limit),
+            (other.clients, other.clients_limit),
+        );
+        Self {
+            memory,
+            memory_limit,
+            clients,
+            clients_limit,
+        }
+    }
 }
 
 /// A job on a page.

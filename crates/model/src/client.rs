@@ -15,8 +15,10 @@ use tracing::warn;
 use crate::{
     Error, ModelKeys, TextSink,
     cache::Cache,
+    chat_span,
     error::AttemptError,
     error_response::{ErrorResponse, optional_params},
+    metrics::ModelMetrics,
     request_params::{EndpointProfile, RequestParams},
     retry,
     stream::{Completion, CompletionBuilder, truncate},
@@ -48,6 +50,7 @@ pub struct Model {
     cache: Cache,
     /// What the process has found out about the endpoint.
     endpoint: Arc<EndpointProfile>,
+    metrics: Option<ModelMetrics>,
 }
 
 /// The question of one round.
@@ -115,7 +118,27 @@ impl Model {
             url,
             cache: Cache::new(keys.model_cache_bytes),
             keys,
+            metrics: None,
         })
+    }
+
+    /// The same, which counts its tokens and takes the time of its answers in `registry`.
+    #[must_use]
+    pub fn measured(mut self, registry: &telemetry::MetricsRegistry) -> Self {
+        let provider = self.provider();
+        self.metrics = Some(ModelMetrics::new(registry, provider, self.name()));
+        self
+    }
+
+    /// The provider by the conventions for generative AI. An endpoint that only speaks OpenAI's
+    /// protocol counts as OpenAI's.
+    #[must_use]
+    pub fn provider(&self) -> &'static str {
+        if is_azure(&self.url) {
+            "azure.ai.openai"
+        } else {
+            "openai"
+        }
     }
 
     /// The model that the configuration describes; `None` when `model_url` is empty.
@@ -149,9 +172,16 @@ impl Model {
             sink.send(&known.content).await;
             return Ok((known, true));
         }
-        let deadline = Instant::now() + self.keys.model_timeout;
-        let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
-        let answer = Arc::new(answer.map_err(|_| Error::Timeout)??);
+        let began = Instant::now();
+        let deadline = began + self.keys.model_timeout;
+        let mut span = chat_span::begin(&self.keys, &self.url, round);
+        let sending = timeout_at(deadline, self.send(round, sink, deadline));
+        let answer = span.run(sending).await.unwrap_or(Err(Error::Timeout));
+        chat_span::end(&mut span, &answer);
+        if let Some(metrics) = &self.metrics {
+            metrics.observe(&answer, began.elapsed());
+        }
+        let answer = Arc::new(answer?);
         self.cache.put(key, Arc::clone(&answer));
         Ok((answer, false))
     }

@@ -20,11 +20,13 @@
 //! ```
 
 mod cache;
+mod chat_span;
 mod client;
 mod converse;
 mod error;
 mod error_response;
 mod keys;
+mod metrics;
 mod reasoning;
 mod request_params;
 mod retry;

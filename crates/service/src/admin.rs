@@ -4,8 +4,9 @@
 //! this machine or the admin token, and refuse every web page.
 
 mod access;
+mod tap;
 
-use std::{convert::Infallible, sync::Arc};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc};
 
 use http::{Method, Request, StatusCode};
 use http_body_util::{BodyExt as _, Limited};
@@ -16,25 +17,43 @@ use tokio::net::TcpListener;
 use crate::{
     ActiveTasks, Context, RequestBody, Severity,
     answers::{self, Answer, text},
+    call_log::tap::Taps,
     port::Port,
+    services::AdminPage,
 };
 
 /// Bytes of a request's body: more than any level's name.
 const MAX_BODY: usize = 256;
 
 /// Serves until the context's `shutdown`. The context owns its tasks.
-pub(crate) fn start(listener: TcpListener, context: &Arc<Context>, port: &Port) {
+/// `taps` are those of a gRPC port, and `pages` the program's own.
+pub(crate) fn start(
+    listener: TcpListener,
+    context: &Arc<Context>,
+    port: &Port,
+    taps: Option<Arc<Taps>>,
+    pages: BTreeMap<&'static str, AdminPage>,
+) {
     let (tasks, shutdown) = (context.tracker.clone(), context.shutdown.clone());
     let port = port.with_owner(tasks, shutdown.clone(), shutdown);
-    let context = Arc::clone(context);
+    let (context, pages) = (Arc::clone(context), Arc::new(pages));
     let service = tower::service_fn(move |request: Request<RequestBody>| {
-        let context = Arc::clone(&context);
-        async move { Ok::<_, Infallible>(answer(&context, request).await) }
+        let (context, pages, taps) = (Arc::clone(&context), Arc::clone(&pages), taps.clone());
+        async move {
+            Ok::<_, Infallible>(match request.uri().path().trim_end_matches('/') {
+                "/tap" => tap::answer(&context, taps.as_ref(), &request),
+                _ => answer(&context, &pages, request).await.map(Into::into),
+            })
+        }
     });
     crate::http::serve(&port, listener, &ActiveTasks::default(), service);
 }
 
-async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
+async fn answer(
+    context: &Context,
+    pages: &BTreeMap<&'static str, AdminPage>,
+    request: Request<RequestBody>,
+) -> Answer {
     let method = request.method();
     let path = request.uri().path().trim_end_matches('/').to_owned();
     if let Some(answer) = answers::probe(context, method, &path) {
@@ -46,6 +65,13 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
         return refused;
     }
     let reads = matches!(*method, Method::GET | Method::HEAD);
+    if let Some(page) = pages.get(&*path) {
+        return if reads {
+            page().await
+        } else {
+            not_allowed("GET, HEAD")
+        };
+    }
     match (&*path, reads) {
         ("/health", _) if context.draining.is_cancelled() => {
             text(StatusCode::NOT_FOUND, "draining")
@@ -55,10 +81,7 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
             StatusCode::NOT_FOUND,
             "metrics are off: enable_metrics = true turns them on",
         ),
-        ("/metrics", true) => {
-            let metrics = context.registry.encode();
-            answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, metrics)
-        }
+        ("/metrics", true) => context.scrape(request.headers()).await,
         ("/config", true) => {
             let shown = telemetry::redact_json(&config(context).to_string()).into_owned();
             answers::body(StatusCode::OK, "application/json", format!("{shown}\n"))
@@ -74,7 +97,7 @@ async fn answer(context: &Context, request: Request<RequestBody>) -> Answer {
         }
         _ => text(
             StatusCode::NOT_FOUND,
-            "expected /health, /healthz, /readyz, /metrics, /config or /log-level",
+            "expected /health, /healthz, /readyz, /metrics, /config, /log-level or /tap",
         ),
     }
 }

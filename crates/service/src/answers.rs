@@ -35,7 +35,12 @@ pub fn problem(status: StatusCode, detail: &str) -> Answer {
 /// Any text of a content type.
 #[must_use]
 pub fn body(status: StatusCode, content_type: &'static str, content: String) -> Answer {
-    let mut answer = Response::new(Full::new(Bytes::from(content)));
+    bytes(status, content_type, Bytes::from(content))
+}
+
+/// Any bytes of a content type.
+pub(crate) fn bytes(status: StatusCode, content_type: &'static str, content: Bytes) -> Answer {
+    let mut answer = Response::new(Full::new(content));
     *answer.status_mut() = status;
     let value = HeaderValue::from_static(content_type);
     answer.headers_mut().insert(header::CONTENT_TYPE, value);

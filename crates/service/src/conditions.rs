@@ -34,6 +34,7 @@ pub struct Conditions(Arc<Inner>);
 struct Inner {
     reported: Mutex<BTreeMap<&'static str, (Severity, String)>>,
     checks: RwLock<Vec<(&'static str, Check)>>,
+    warnings: RwLock<Vec<(&'static str, Check)>>,
 }
 
 impl Conditions {
@@ -47,9 +48,24 @@ impl Conditions {
         self.0.checks.write().push((subject, Box::new(check)));
     }
 
+    /// Adds a check of something that may soon fail, or fails in part: what, or `None`. It must not
+    /// block.
+    pub fn add_warning(
+        &self,
+        subject: &'static str,
+        check: impl Fn() -> Option<String> + Send + Sync + 'static,
+    ) {
+        self.0.warnings.write().push((subject, Box::new(check)));
+    }
+
     /// All present conditions by subject.
     fn all(&self) -> BTreeMap<&'static str, (Severity, String)> {
         let mut all = self.0.reported.lock().clone();
+        for (subject, check) in &*self.0.warnings.read() {
+            if let Some(text) = check() {
+                all.insert(subject, (Severity::Warning, text));
+            }
+        }
         for (subject, check) in &*self.0.checks.read() {
             if let Some(text) = check() {
                 all.insert(subject, (Severity::NotReady, text));

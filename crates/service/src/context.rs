@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Instant};
 
 use discovery::ServiceKind;
-use http::StatusCode;
+use http::{HeaderMap, StatusCode};
 use proto::{
     agentplatform::StatusResponse,
     error_info::{self, Reason},
@@ -13,8 +13,10 @@ use tonic::{Code, Status};
 
 use crate::{
     ActiveTasks, Conditions, Reload, Spec,
+    answers::Answer,
     config::Config,
     keys::ChassisKeys,
+    scrape::Scrapes,
     settings::LiveSettings,
     web_policy::{WebKeys, WebPolicy},
 };
@@ -42,6 +44,12 @@ pub struct Context {
     pub mesh: channel::Mesh,
     /// Its metrics.
     pub registry: telemetry::MetricsRegistry,
+    /// Answers the scrapes of its metrics.
+    pub(crate) scrapes: Arc<Scrapes>,
+    /// The disks that it writes to, for its metrics.
+    pub disks: telemetry::Disks,
+    /// Measures the threads that it runs beside its runtime.
+    pub loop_lag: crate::LoopLag,
     /// Its health conditions, for `/readyz` and `/health`.
     pub conditions: Conditions,
     /// Owns its background tasks; the drain waits for them after `shutdown`.
@@ -84,6 +92,12 @@ impl Context {
             return (StatusCode::NOT_FOUND, "draining".to_owned());
         }
         self.conditions.readiness()
+    }
+
+    /// The answer to a scrape of its metrics with these headers: in the format and the encoding that
+    /// they prefer.
+    pub async fn scrape(&self, headers: &HeaderMap) -> Answer {
+        self.scrapes.answer(headers).await
     }
 
     /// The answer to `GetStatus` of an agent with these tasks.

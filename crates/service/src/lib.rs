@@ -29,12 +29,12 @@
 //! }
 //! ```
 
-pub mod access;
 mod active_tasks;
 mod admin;
 mod advertise;
 pub mod answers;
 mod call_limits;
+pub mod call_log;
 mod cause_slot;
 mod cli;
 pub mod clients;
@@ -49,6 +49,8 @@ mod idle_timer;
 mod keys;
 mod limits;
 mod listener;
+mod loop_lag;
+mod metrics;
 mod network;
 mod observe;
 mod port;
@@ -59,6 +61,7 @@ mod registration;
 mod request_body;
 mod response_body;
 mod run;
+mod scrape;
 mod server;
 mod services;
 mod settings;
@@ -82,6 +85,7 @@ pub use keys::{
     MESSAGES, MessageKeys, WEB,
 };
 pub use listener::{Listener, LocalBackend};
+pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
 pub use program::main;
 pub use protocol_mismatch::wrong_protocol_reply;

@@ -6,7 +6,7 @@ use std::{future::Future, pin::Pin, sync::Arc, time::Duration};
 use telemetry::rpc::ServerCalls;
 use tokio::{io::DuplexStream, runtime::Handle};
 
-use crate::{access::AccessLog, clients::Clients, port::Port};
+use crate::{call_log::CallLog, clients::Clients, port::Port};
 
 /// Bytes in flight to or from the local backend, each way.
 const PIPE: usize = 64 * 1024;
@@ -34,8 +34,8 @@ pub struct LocalBackend {
     pub clients: Arc<Clients>,
     /// The limits of connections.
     pub(crate) port: Port,
-    /// The access log, if there is one, which the listener has to write.
-    pub access: Option<Arc<AccessLog>>,
+    /// Where the listener has to write calls down.
+    pub call_log: CallLog,
 }
 
 impl LocalBackend {
@@ -43,12 +43,12 @@ impl LocalBackend {
         connect: impl Fn(DuplexStream) + Send + Sync + 'static,
         port: &Port,
         calls: ServerCalls,
-        access: Option<Arc<AccessLog>>,
+        call_log: CallLog,
     ) -> Self {
         Self {
             clients: Arc::clone(port.clients()),
             port: port.clone(),
-            access,
+            call_log,
             connect: Arc::new(connect),
             runtime: Handle::current(),
             calls,

@@ -1,8 +1,8 @@
 //! Starts an instance and drains it. Nothing is global: several run in one process.
 
-use std::{fmt, net::SocketAddr, sync::Arc, time::Duration, time::Instant};
+use std::{fmt, net::SocketAddr, path::Path, sync::Arc, time::Duration, time::Instant};
 
-use discovery::{Check, Discovery, Registrar, authority};
+use discovery::{Check, Discovery, Registrar, ServiceKind, authority};
 use telemetry::rpc::ServerCalls;
 use tokio::time::{sleep, timeout};
 use tokio_util::{
@@ -12,14 +12,17 @@ use tokio_util::{
 use tracing::{info, warn};
 
 use crate::{
-    Conditions, Context, Reload, Services, Spec, access, admin, advertise,
+    Conditions, Context, LoopLag, Reload, Services, Spec, admin, advertise,
+    call_log::{AccessLog, CallLog, tap::Taps},
     clients::Clients,
     config::Config,
     health::{self, Health},
     keys::ChassisKeys,
     limits::Limits,
+    metrics::ChassisMetrics,
     port::Port,
     registration,
+    scrape::Scrapes,
     server::{App, Server},
     settings::LiveSettings,
     socket,
@@ -90,6 +93,7 @@ pub(crate) async fn start_as(
     let (grpc_addr, admin_addr) = (grpc.local_addr()?, admin.local_addr()?);
     let host = advertise::address(&config, grpc_addr).await;
     let registry = telemetry::MetricsRegistry::new();
+    let metrics = ChassisMetrics::start(spec, &registry);
     let config = Arc::new(config);
     let (tracker, shutdown) = (TaskTracker::new(), CancellationToken::new());
     let reload = Reload::default();
@@ -119,6 +123,9 @@ pub(crate) async fn start_as(
         keys,
         settings,
         discovery: discovery.clone(),
+        scrapes: Arc::new(Scrapes::new(&registry)),
+        disks: telemetry::Disks::new(&registry),
+        loop_lag: LoopLag::new(&registry),
         registry: registry.clone(),
         tracker,
         conditions: Conditions::default(),
@@ -127,6 +134,14 @@ pub(crate) async fn start_as(
         shutdown,
     });
     let stop = context.shutdown.clone().drop_guard();
+    let hiding = Arc::clone(&context.discovery);
+    context.conditions.add_warning("registry", move || {
+        let hidden = hiding.status().hidden;
+        (!hidden.is_empty()).then(|| {
+            let names = hidden.join(", ");
+            format!("the registry names {names} and shows no instance: give the token node:read")
+        })
+    });
     let (mut served, health) = health::add(build(&context)?)?;
     let (names, listener) = (served.names.clone(), served.listener.take());
     let speaks_http = served.speaks_http;
@@ -139,23 +154,37 @@ pub(crate) async fn start_as(
         leave.clone(),
         CancellationToken::new(),
     );
+    let calls = &context.keys.calls;
+    let to = calls.access_log.as_deref();
+    let access = AccessLog::open(to, calls.access_log_filter, &registry)?;
+    if let Some(access) = &access {
+        let follow = Arc::clone(access).follow(context.reload.subscribe());
+        let stop = context.shutdown.clone();
+        context
+            .tracker
+            .spawn(async move { stop.run_until_cancelled(follow).await });
+    }
+    let taps = Arc::<Taps>::default();
     let app = App {
         own: own_paths(&served),
         handler: served.raw,
         routes: served.routes.prepare(),
-        calls: ServerCalls::new(&registry),
+        calls: ServerCalls::new(&registry, own_service(spec)),
         call_limits: limits.call,
         context: Arc::clone(&context),
         leave,
         header_bytes: limits.connection.header_bytes,
-        access: access::AccessLog::open(
-            context.keys.calls.access_log.as_deref(),
-            &registry,
-            &context.reload,
-        )?,
+        call_log: CallLog::new(access, Arc::clone(&taps)),
     };
+    if let Some(file) = access_log_file(&context) {
+        let folder = file
+            .parent()
+            .filter(|folder| !folder.as_os_str().is_empty());
+        context.disks.watch(folder.unwrap_or(Path::new(".")));
+    }
     let server = Server::start(grpc, app, listener, port.clone())?;
-    admin::start(admin, &context, &port);
+    let taps = (!speaks_http).then_some(taps);
+    admin::start(admin, &context, &port, taps, served.admin_pages);
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
         let publish = conditions.publish(health.clone(), context.draining.clone());
@@ -175,6 +204,7 @@ pub(crate) async fn start_as(
         registration.check = Check::Http;
     }
     let registrar = Registrar::start(discovery, registration);
+    metrics.follow(&context, &registrar);
     Ok(ServerHandle {
         grpc_addr,
         admin_addr,
@@ -243,6 +273,20 @@ impl ServerHandle {
         }
         DrainReport { cut }
     }
+}
+
+/// The name that a router counts its own calls by. Other programs serve nobody's calls but theirs.
+fn own_service(spec: &Spec) -> &'static str {
+    match spec.kind {
+        ServiceKind::Router => spec.service,
+        _ => "",
+    }
+}
+
+/// The file that the access log is written to, if it is one.
+fn access_log_file(context: &Context) -> Option<&Path> {
+    let to = context.keys.calls.access_log.as_deref()?;
+    (!["stdout", "stderr"].contains(&to)).then_some(Path::new(to))
 }
 
 /// The path prefixes that the chassis answers even if there is a raw service.

@@ -17,8 +17,9 @@ use tonic::body::Body;
 use tower::ServiceExt as _;
 
 use crate::{
-    ActiveTasks, Context, Listener, LocalBackend, access,
+    ActiveTasks, Context, Listener, LocalBackend,
     call_limits::{self, CallLimits, until_drain, with_call_limits},
+    call_log::CallLog,
     cause_slot::CauseSlot,
     clients::{ClientConnection, X_FORWARDED_FOR},
     connection::ConnectionMonitor,
@@ -48,7 +49,7 @@ pub(crate) struct App {
     pub(crate) leave: CancellationToken,
     /// The largest metadata of a call, bytes.
     pub(crate) header_bytes: u32,
-    pub(crate) access: Option<Arc<access::AccessLog>>,
+    pub(crate) call_log: CallLog,
 }
 
 /// The gRPC port and all its connections.
@@ -93,7 +94,7 @@ impl Server {
                 connect,
                 &server.port,
                 server.app.calls.clone(),
-                server.app.access.clone(),
+                server.app.call_log.clone(),
             );
             server.own_listener = Some(build(backend, listener.into_std()?)?);
             return Ok(server);
@@ -217,19 +218,18 @@ impl App {
             return answer;
         }
         let headers = request.headers();
-        // The client matters only where calls are counted or logged.
-        let client = client.filter(|client| client.counts_calls() || self.access.is_some());
+        // The client matters only where calls are counted, logged or traced.
+        // The program's own listener writes down the calls of its clients itself.
+        let logs = !own && self.call_log.is_on();
+        let traces = !own && telemetry::tracing_enabled();
+        let client = client.filter(|client| client.counts_calls() || logs || traces);
         let address = client.map(|client| {
             let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
             client.address(forwarded.filter_map(|value| value.to_str().ok()))
         });
-        let method = request.uri().path().trim_start_matches('/');
-        // The program's own listener logs the calls of its clients itself.
-        let access = self.access.as_ref().filter(|_| !own);
-        let record = access.map(|log| {
-            let header = |name: &str| Some(headers.get(name)?.as_bytes());
-            log.begin(address, method, header)
-        });
+        let fields = headers.iter();
+        let fields = fields.map(|(name, value)| (name.as_str().as_bytes(), value.as_bytes()));
+        let head = logs.then(|| self.call_log.begin(address, fields)).flatten();
         let admitted = client.zip(address).map(|(client, at)| client.call(at));
         let (permit, refused) = match admitted.transpose() {
             Ok(permit) => (
@@ -239,14 +239,19 @@ impl App {
             Err(exceeded) => (None, Some(exceeded.status())),
         };
         let mut request = request;
-        let cause = match &record {
-            Some(_) => CauseSlot::new(),
-            None => CauseSlot::default(),
+        let cause = if logs || traces {
+            CauseSlot::new()
+        } else {
+            CauseSlot::default()
         };
         request.extensions_mut().insert(cause.clone());
         let context = CallContext {
+            instance: Arc::clone(&self.context),
+            client: address,
+            has_span: own,
             permit,
-            record,
+            log: (!own).then(|| self.call_log.clone()),
+            head,
             cause: cause.clone(),
         };
         observe(request, &self.calls, active, context, |request| async {

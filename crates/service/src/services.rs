@@ -1,6 +1,9 @@
 //! What a program serves: tonic's gRPC services, a raw HTTP/2 service, or HTTP.
 
-use std::{convert::Infallible, fmt, future::Future, net::TcpListener, pin::Pin, sync::Arc};
+use std::{
+    collections::BTreeMap, convert::Infallible, fmt, future::Future, net::TcpListener, pin::Pin,
+    sync::Arc,
+};
 
 use http::{Request, Response};
 use hyper::body::Incoming;
@@ -9,6 +12,7 @@ use tower::{Service, ServiceExt as _};
 
 use crate::{
     HttpBody, HttpListener, HttpService,
+    answers::Answer,
     listener::{Listener, LocalBackend},
 };
 
@@ -26,7 +30,12 @@ pub struct Services {
     pub(crate) descriptors: Vec<&'static [u8]>,
     pub(crate) listener: Option<BuildListener>,
     pub(crate) speaks_http: bool,
+    pub(crate) admin_pages: BTreeMap<&'static str, AdminPage>,
 }
+
+/// Answers a GET on the admin listener.
+pub(crate) type AdminPage =
+    Arc<dyn Fn() -> Pin<Box<dyn Future<Output = Answer> + Send>> + Send + Sync>;
 
 /// Builds the program's own listener from the local backend and the bound socket.
 pub(crate) type BuildListener =
@@ -92,6 +101,21 @@ impl Services {
     #[must_use]
     pub fn checked_by_http(mut self) -> Self {
         self.speaks_http = true;
+        self
+    }
+
+    /// Answers GET of a path on the admin listener, to anybody. The path begins with a slash.
+    #[must_use]
+    pub fn admin_page<F>(
+        mut self,
+        path: &'static str,
+        page: impl Fn() -> F + Send + Sync + 'static,
+    ) -> Self
+    where
+        F: Future<Output = Answer> + Send + 'static,
+    {
+        let page = move || -> Pin<Box<dyn Future<Output = Answer> + Send>> { Box::pin(page()) };
+        self.admin_pages.insert(path, Arc::new(page));
         self
     }
 

@@ -5,24 +5,37 @@
 //! process.
 
 mod causes;
+mod disk;
+mod dropped;
 mod error;
 mod humanize;
+pub mod json_text;
 mod level;
 mod log;
 mod metrics;
 mod options;
-pub mod propagation;
+mod otlp;
+mod process;
 mod redact;
 pub mod rpc;
 mod trace;
 
 pub use causes::{error_chain, root_cause};
+pub use disk::Disks;
+pub use dropped::{dropped, register_dropped};
 pub use error::Error;
 pub use humanize::humanize;
 pub use level::{LogLevel, log_level, set_log_level};
 pub use log::{TelemetryGuard, init};
-pub use metrics::{CONTENT_TYPE, Labelled, MetricRow, MetricsRegistry};
+pub use metrics::{
+    Counter, FloatCounter, FloatGauge, Gauge, Histogram, Kind, Labelled, Metric, MetricRow,
+    MetricsRegistry, Series, TextFormat,
+};
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
-pub use prometheus_client::metrics::{counter::Counter, gauge::Gauge, histogram::Histogram};
+pub use otlp::{OtlpOptions, OtlpProtocol, Signal, otlp_dropped, otlp_headers};
+pub use process::register_process;
 pub use redact::{redact, redact_json};
-pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};
+pub use trace::{
+    ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
+    TraceId, TraceOptions, TraceScope, trace_content, tracing_enabled,
+};

@@ -1,14 +1,19 @@
 //! The metrics of one service. A crate defines its own as rows of [`metrics!`](crate::metrics), a
 //! struct that is registered with a [`MetricsRegistry`].
 
-use std::sync::Arc;
+mod histogram;
+mod labelled;
+mod text;
+mod values;
+
+use std::{fmt, sync::Arc};
 
 use parking_lot::Mutex;
-use prometheus_client::{
-    encoding::text,
-    metrics::{MetricType, TypedMetric, family::Family},
-    registry,
-};
+
+pub use histogram::Histogram;
+pub use labelled::Labelled;
+pub use text::{Kind, Series, TextFormat};
+pub use values::{Counter, FloatCounter, FloatGauge, Gauge, Metric};
 
 /// Defines a struct whose fields are metrics. A row is a field, its type, its labels where it has any,
 /// its name and its help: a phrase without full stop. A counter's name is given without `_total`,
@@ -64,25 +69,6 @@ macro_rules! metrics {
     };
 }
 
-/// Labels with their values.
-type Values<const N: usize> = [(&'static str, String); N];
-
-/// A metric for each combination of the values of its labels. Clones are the same.
-#[derive(Clone, Debug)]
-pub struct Labelled<M, const N: usize> {
-    labels: [&'static str; N],
-    family: Family<Values<N>, M, fn() -> M>,
-}
-
-impl<M: Clone, const N: usize> Labelled<M, N> {
-    /// The metric of these values, which are in the order of the labels.
-    #[must_use]
-    pub fn of(&self, values: [&str; N]) -> M {
-        let pairs = std::array::from_fn(|at| (self.labels[at], values[at].to_owned()));
-        self.family.get_or_create_owned(&pairs)
-    }
-}
-
 /// What is known of a metric that is registered.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct MetricRow {
@@ -94,9 +80,6 @@ pub struct MetricRow {
     pub help: &'static str,
 }
 
-/// The content type of [`MetricsRegistry::encode`]; Prometheus asks for it by itself.
-pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
-
 /// The metrics of one service. Clones are the same registry.
 ///
 /// ```
@@ -107,14 +90,25 @@ pub const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; cha
 /// calls.inc();
 /// assert_eq!(registry.sample("mesh_example_calls_total"), Some(1.0));
 /// ```
-#[derive(Clone, Debug, Default)]
-pub struct MetricsRegistry(Arc<Mutex<Registered>>);
+#[derive(Clone, Default)]
+pub struct MetricsRegistry(Arc<Inner>);
 
-#[derive(Debug, Default)]
-struct Registered {
-    registry: registry::Registry,
-    rows: Vec<MetricRow>,
+#[derive(Default)]
+struct Inner {
+    registered: Mutex<Registered>,
+    /// Held for a scrape: two at once would collect the same twice. Calls never take it.
+    scraping: Mutex<()>,
 }
+
+#[derive(Default)]
+struct Registered {
+    rows: Vec<MetricRow>,
+    writers: Vec<Arc<Writer>>,
+    collectors: Vec<Arc<dyn Fn() + Send + Sync>>,
+}
+
+/// Writes the series of one metric.
+type Writer = dyn Fn(&mut String, TextFormat) + Send + Sync;
 
 impl MetricsRegistry {
     /// An empty registry.
@@ -124,58 +118,88 @@ impl MetricsRegistry {
     }
 
     /// Adds a metric without labels: what [`metrics!`](crate::metrics) does for a row.
-    pub fn register<M>(&self, name: &str, help: &'static str, new: fn() -> M) -> M
-    where
-        M: registry::Metric + Clone + TypedMetric,
-    {
+    pub fn register<M: Metric>(&self, name: &'static str, help: &'static str, new: fn() -> M) -> M {
         let metric = new();
-        self.add::<M>(name, help, Vec::new(), metric.clone());
+        let ours = metric.clone();
+        self.add::<M>(name, help, Vec::new(), move |out, format| {
+            ours.write(&mut Series::new(out, format, name, help, M::KIND));
+        });
         metric
     }
 
     /// Adds a metric with labels: what [`metrics!`](crate::metrics) does for a row.
-    pub fn register_labelled<M, const N: usize>(
+    pub fn register_labelled<M: Metric, const N: usize>(
         &self,
-        name: &str,
+        name: &'static str,
         help: &'static str,
         labels: [&'static str; N],
         new: fn() -> M,
-    ) -> Labelled<M, N>
-    where
-        M: registry::Metric + Clone + TypedMetric,
-    {
-        let family = Family::new_with_constructor(new);
-        self.add::<M>(name, help, labels.to_vec(), family.clone());
-        Labelled { labels, family }
+    ) -> Labelled<M, N> {
+        let metric = Labelled::new(labels, new);
+        let ours = metric.clone();
+        self.add::<M>(name, help, labels.to_vec(), move |out, format| {
+            let mut all = Series::new(out, format, name, help, M::KIND);
+            for (labels, metric) in ours.now() {
+                metric.write(&mut all.labelled(&labels));
+            }
+        });
+        metric
     }
 
-    fn add<M: TypedMetric>(
+    /// Adds what brings metrics up to date before each scrape: for what is known elsewhere and would
+    /// cost calls something to count twice. It must not wait for calls.
+    pub fn before_scrape(&self, collect: impl Fn() + Send + Sync + 'static) {
+        self.0.registered.lock().collectors.push(Arc::new(collect));
+    }
+
+    fn add<M: Metric>(
         &self,
         name: &str,
         help: &'static str,
         labels: Vec<&'static str>,
-        metric: impl registry::Metric,
+        write: impl Fn(&mut String, TextFormat) + Send + Sync + 'static,
     ) {
-        let mut registered = self.0.lock();
-        registered.registry.register(name, help, metric);
-        let total = matches!(M::TYPE, MetricType::Counter);
-        let name = format!("{name}{}", if total { "_total" } else { "" });
+        let mut registered = self.0.registered.lock();
+        let total = if M::KIND == Kind::Counter {
+            "_total"
+        } else {
+            ""
+        };
+        let name = format!("{name}{total}");
         registered.rows.push(MetricRow { name, labels, help });
+        registered.writers.push(Arc::new(write));
     }
 
     /// All that are registered, in the order of their registration.
     #[must_use]
     pub fn rows(&self) -> Vec<MetricRow> {
-        self.0.lock().rows.clone()
+        self.0.registered.lock().rows.clone()
     }
 
-    /// Everything registered, in the OpenMetrics text format.
+    /// Everything registered, as OpenMetrics text.
     #[must_use]
     pub fn encode(&self) -> String {
+        self.encode_as(TextFormat::OpenMetrics)
+    }
+
+    /// Everything registered, as text. It takes some milliseconds of a processor in a large mesh:
+    /// no place for it is a thread that carries calls. It holds no lock that a call waits for.
+    #[must_use]
+    pub fn encode_as(&self, format: TextFormat) -> String {
+        let _scraping = self.0.scraping.lock();
+        let (collectors, writers) = {
+            let registered = self.0.registered.lock();
+            (registered.collectors.clone(), registered.writers.clone())
+        };
+        collectors.iter().for_each(|collect| collect());
         let mut out = String::new();
-        if let Err(error) = text::encode(&mut out, &self.0.lock().registry) {
-            // A string takes everything: only a metric's own encoding can have failed.
-            tracing::warn!(%error, "a metric cannot be printed, nor those after it");
+        for write in writers {
+            write(&mut out, format);
+            // Whoever carries calls goes first where processors are scarce.
+            std::thread::yield_now();
+        }
+        if format == TextFormat::OpenMetrics {
+            out.push_str("# EOF\n");
         }
         out
     }
@@ -192,10 +216,17 @@ impl MetricsRegistry {
     }
 }
 
+impl fmt::Debug for MetricsRegistry {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let rows = &self.0.registered.lock().rows;
+        f.debug_struct("MetricsRegistry")
+            .field("rows", rows)
+            .finish_non_exhaustive()
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use prometheus_client::metrics::{counter::Counter, histogram::Histogram};
-
     use super::*;
 
     crate::metrics! {
@@ -239,5 +270,65 @@ mod tests {
             ]
         );
         assert_eq!(rows[1].labels, ["kind", "outcome"]);
+    }
+
+    /// As the specification of OpenMetrics and that of the text format have it.
+    #[test]
+    fn both_formats_are_written_to_the_letter() {
+        let registry = MetricsRegistry::new();
+        let metrics = TestMetrics::new(&registry);
+        metrics.events.inc_by(3);
+        metrics.kinds.of(["a\"b\\c\n", ""]).inc();
+        let time = metrics.time.of(["a"]);
+        time.observe(1.0);
+        let trace = crate::TraceContext {
+            trace_id: crate::TraceId(0xab),
+            span_id: crate::SpanId(0xcd),
+            sampled: true,
+        };
+        time.observe_of(2.5, Some(trace));
+        let text = registry.encode_as(TextFormat::Prometheus);
+        let expected = r#"# HELP mesh_test_events_total Events of a test.
+# TYPE mesh_test_events_total counter
+mesh_test_events_total 3
+# HELP mesh_test_kinds_total Events by kind and outcome.
+# TYPE mesh_test_kinds_total counter
+mesh_test_kinds_total{kind="a\"b\\c\n"} 1
+# HELP mesh_test_seconds Time of events.
+# TYPE mesh_test_seconds histogram
+mesh_test_seconds_bucket{kind="a",le="1.0"} 1
+mesh_test_seconds_bucket{kind="a",le="+Inf"} 2
+mesh_test_seconds_sum{kind="a"} 3.5
+mesh_test_seconds_count{kind="a"} 2
+"#;
+        assert_eq!(text, expected);
+        let text = registry.encode();
+        assert!(text.contains("# TYPE mesh_test_events counter\nmesh_test_events_total 3\n"));
+        let exemplar =
+            " # {trace_id=\"000000000000000000000000000000ab\",span_id=\"00000000000000cd\"} 2.5 ";
+        let line = text.lines().find(|line| line.contains("+Inf")).unwrap();
+        let (before, time) = line.split_once(exemplar).unwrap();
+        assert_eq!(before, "mesh_test_seconds_bucket{kind=\"a\",le=\"+Inf\"} 2");
+        assert!(time.parse::<f64>().unwrap() > 1.6e9, "{time}");
+    }
+
+    #[test]
+    fn what_is_collected_is_as_it_is_at_the_scrape() {
+        let registry = MetricsRegistry::new();
+        let metrics = TestMetrics::new(&registry);
+        let there = Arc::new(Mutex::new(vec!["a", "b"]));
+        let (ours, kinds) = (Arc::clone(&there), metrics.kinds);
+        registry.before_scrape(move || {
+            let there = ours.lock();
+            kinds.replace(there.iter().map(|kind| ([*kind, "new"], Counter::at(7))));
+        });
+        let seen = |kind| {
+            registry.sample(&format!(
+                "mesh_test_kinds_total{{kind=\"{kind}\",outcome=\"new\"}}"
+            ))
+        };
+        assert_eq!((seen("a"), seen("b")), (Some(7.0), Some(7.0)));
+        there.lock().remove(0);
+        assert_eq!((seen("a"), seen("b")), (None, Some(7.0)));
     }
 }

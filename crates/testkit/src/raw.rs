@@ -13,7 +13,7 @@ use tonic::Status;
 #[derive(Debug)]
 pub struct RawConnection {
     requests: client::SendRequest<Bytes>,
-    _connection: JoinSet<()>,
+    _connection: Option<JoinSet<()>>,
 }
 
 /// A call that has begun.
@@ -44,7 +44,16 @@ impl RawConnection {
         tasks.spawn(async move { drop(connection.await) });
         Self {
             requests,
-            _connection: tasks,
+            _connection: Some(tasks),
+        }
+    }
+
+    /// Another handle of the connection, which lives as long as the first one.
+    #[must_use]
+    pub fn shared(&self) -> Self {
+        Self {
+            requests: self.requests.clone(),
+            _connection: None,
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use mesh_testkit::{Consul, Program, Signal, http_client, load, until};
+use mesh_testkit::{Consul, Program, Signal, consul::MASTER, http_client, load, until};
 use serde_json::json;
 use tokio::time::Instant;
 
@@ -111,4 +111,77 @@ async fn odd_entries_hold_up_no_new_router_and_no_call_of_others() {
         .lines()
         .filter(|line| line.contains("left out of the mesh"));
     assert_eq!(told.count(), 6, "{log}");
+}
+
+/// A token that may read the names of services, and a node without instances: what a policy for one
+/// node gives on another.
+#[tokio::test]
+async fn a_router_whose_token_sees_no_instance_is_not_ready_and_says_why() {
+    const SECRET: &str = "11111111-2222-3333-4444-555555555555";
+    let acl = r#"acl { enabled = true default_policy = "deny" tokens { master = "root" } }"#;
+    let consul = Consul::start_with(&[acl]).await;
+    let all = |token: &str| [consul.env(), vec![("CONSUL_HTTP_TOKEN", token.to_owned())]].concat();
+    let write = async |path: &str, body: serde_json::Value| {
+        consul.put(&format!("{path}?token={MASTER}"), &body).await;
+    };
+    write(
+        "catalog/register",
+        json!({"Node": "other", "Address": "10.0.0.1"}),
+    )
+    .await;
+    let services = r#"service_prefix "" { policy = "write" } key_prefix "" { policy = "read" }"#;
+    let rules = |nodes: &str| {
+        let rules = format!("{services} {nodes}");
+        json!({"Name": "mesh", "Rules": rules})
+    };
+    write("acl/policy", rules(r#"node "other" { policy = "read" }"#)).await;
+    write(
+        "acl/token",
+        json!({"SecretID": SECRET, "Policies": [{"Name": "mesh"}]}),
+    )
+    .await;
+    let echo_agent = Program::start("echo-agent", &all(MASTER)).await;
+    let router = Program::start("mcp-router", &all(SECRET)).await;
+    until("the router is told", PATIENCE, async || {
+        let (code, text) = readyz(&router).await;
+        (code == 503 && text.contains("agent-echo")).then_some(())
+    })
+    .await;
+    let metrics = async || {
+        let url = format!("http://{}/metrics", router.admin);
+        http_client::get(&url).await.expect("it answers").1
+    };
+    let text = metrics().await;
+    for line in [
+        "\nmesh_ready 0\n",
+        "\nmesh_registry_up 0\n",
+        "\nmesh_registry_registered 1\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+    assert!(
+        text.contains("mesh_registry_answers_total{outcome=\"ok\"}"),
+        "{text}"
+    );
+    let status = echo(router.grpc).await.expect_err("it knows nobody");
+    assert!(status.message().contains("nodes"), "{status}");
+
+    // An operator mends the policy: the router needs no restart.
+    let all_nodes = r#"node_prefix "" { policy = "read" }"#;
+    write("acl/policy", json!({"Name": "nodes", "Rules": all_nodes})).await;
+    let both = json!([{"Name": "mesh"}, {"Name": "nodes"}]);
+    let own = consul.get(&format!("acl/token/self?token={SECRET}")).await;
+    let accessor = own["AccessorID"].as_str().unwrap();
+    write(&format!("acl/token/{accessor}"), json!({"Policies": both})).await;
+    until("the router is ready", PATIENCE, async || {
+        (readyz(&router).await.0 == 200).then_some(())
+    })
+    .await;
+    assert_eq!(echo(router.grpc).await.unwrap(), echo_agent.id);
+    until("the metrics say so", PATIENCE, async || {
+        let text = metrics().await;
+        let well = text.contains("\nmesh_ready 1\n") && text.contains("\nmesh_registry_up 1\n");
+        well.then_some(())
+    })
+    .await;
 }

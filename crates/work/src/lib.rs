@@ -11,6 +11,7 @@ mod error;
 mod ids;
 mod kind;
 mod kinds;
+mod measured_store;
 mod open;
 mod queue_metrics;
 mod split;

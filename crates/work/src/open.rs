@@ -2,7 +2,7 @@
 
 use std::{
     collections::BTreeMap,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
 };
@@ -15,6 +15,8 @@ use config::{
 };
 use jobs::{Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
 use parking_lot::Mutex;
+
+use crate::measured_store::MeasuredStore;
 
 keys! {
     /// Where jobs are kept, and by which limits.
@@ -128,6 +130,21 @@ impl QueueKeys {
         let store =
             store(&self.address(), &self.store_options()).context("open the queue of jobs")?;
         Ok(Jobs::new(store, self.options()))
+    }
+
+    /// Opens the queue for a program, which shows in its metrics how long the store takes and how
+    /// much room the disk has.
+    ///
+    /// # Errors
+    /// As [`open`].
+    pub fn open_for(&self, context: &service::Context) -> anyhow::Result<Jobs> {
+        let address = self.address();
+        if let Some(folder) = address.strip_prefix("file://") {
+            context.disks.watch(Path::new(folder));
+        }
+        let store = store(&address, &self.store_options()).context("open the queue of jobs")?;
+        let store = MeasuredStore::new(store, &context.registry);
+        Ok(Jobs::new(Arc::new(store), self.options()))
     }
 
     fn store_options(&self) -> StoreOptions {

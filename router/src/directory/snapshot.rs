@@ -114,6 +114,11 @@ impl DirectorySnapshot {
         self.by_grpc_service.keys().map(String::as_str)
     }
 
+    /// Whether there is any instance, healthy or not.
+    pub(crate) fn has_instances(&self) -> bool {
+        !self.by_instance.is_empty()
+    }
+
     /// Whether the registry has answered once, for every service it knew then.
     pub(crate) fn ready(&self) -> bool {
         self.ready

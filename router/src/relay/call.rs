@@ -1,18 +1,19 @@
 //! What the router keeps for a call in the engine.
 
-use std::sync::Arc;
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
-use mesh_relay::{Id, hpack::Block};
+use discovery::Instance;
+use mesh_relay::Id;
 use proto::MeshCause;
 use service::{
-    access::{AccessRecord, CallOutcome},
+    call_log::{CallHead, CallLog, FinishedCall},
     clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
-use tracing::Span;
 
+use super::spans::CallTrace;
 use crate::{
     hedging::{Attempts, Registered},
     routing::{decision::MessageRoute, request::RequestMetadata},
@@ -45,14 +46,15 @@ pub(crate) struct Call {
     pub(super) unconnected_since: Option<Timestamp>,
     /// The task that decides about it while it is parked.
     pub(super) parked: Option<ParkedTask>,
-    pub(super) span: Span,
-    /// The caller's trace context, for the local backend.
-    pub(super) trace_context: Option<Box<Block>>,
-    /// Of the request that is on its way.
-    pub(super) attempt_span: Span,
+    pub(super) trace: CallTrace,
+    /// The client behind it, where that is known.
+    pub(super) address: Option<IpAddr>,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
-    pub(super) access_entry: Option<Box<AccessEntry>>,
+    /// With what its end is written down, if it is.
+    pub(super) head: Option<Box<CallHead>>,
+    /// Bytes of its request.
+    pub(super) request_bytes: u64,
 }
 
 /// A task that decides about a parked call. It ends with the call: calls that are given up would leave
@@ -69,13 +71,6 @@ impl Drop for ParkedTask {
     fn drop(&mut self) {
         self.0.abort();
     }
-}
-
-/// A call that is written down.
-pub(super) struct AccessEntry {
-    pub(super) record: AccessRecord,
-    /// Of its request.
-    pub(super) bytes: u64,
 }
 
 /// How far the router has looked at the bytes of a request.
@@ -102,25 +97,43 @@ impl Call {
             .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
-    /// The outcome for the access log.
-    pub(super) fn outcome(&self, request_bytes: u64) -> CallOutcome {
-        let last = || Some(self.tried.last()?.instance().key.id.to_string());
-        let (instance, attempts) = match &self.hedged {
+    /// The instance that it is on, or was on last, and its number of attempts.
+    pub(super) fn last_instance(&self) -> (Option<Arc<Instance>>, usize) {
+        match &self.hedged {
             Some(hedged) => {
                 let Attempts {
                     count, instance, ..
                 } = hedged.attempts();
-                (instance.map(|it| it.key.id.to_string()), count)
+                (instance, count)
             }
-            None => (self.instance().or_else(last), self.attempts),
-        };
-        CallOutcome {
-            service: self.target.as_ref().map(|it| it.service.to_string()),
-            instance,
-            attempts,
-            request_bytes: Some(request_bytes),
-            response_bytes: None,
-            cause: self.cause(),
+            None => {
+                let present = self.attempt.as_ref().map(CallAttempt::peer);
+                let peer = present.or_else(|| self.tried.last());
+                (peer.map(Peer::instance), self.attempts)
+            }
         }
+    }
+
+    /// Writes down how it ended.
+    pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
+        // A probe is no call.
+        let method = self.metadata.method.name();
+        if !log.is_on() || (self.head.is_none() && !method.contains('/')) {
+            return;
+        }
+        let (last, attempts) = self.last_instance();
+        let call = FinishedCall {
+            method,
+            service: self.target.as_ref().map(|it| &*it.service),
+            instance: last.as_ref().map(|it| &*it.key.id),
+            status,
+            cause: self.cause(),
+            duration,
+            request_bytes: Some(self.request_bytes),
+            attempts,
+            trace: self.trace.id(),
+            response_bytes: None,
+        };
+        log.end(self.head.as_deref(), &call);
     }
 }

@@ -12,7 +12,7 @@ use tokio::time::sleep;
 use tonic::Status;
 
 use super::{
-    call::{AccessEntry, Call},
+    call::Call,
     handshake::handshake,
     host::{LOCAL, RouterHost},
 };
@@ -66,14 +66,15 @@ impl Transport for RouterHost {
 }
 
 impl RouterHost {
-    /// Counts a call against the limits of its client, and begins its record in the access log.
+    /// Counts a call against the limits of its client, and keeps what its end is written down with.
     pub(super) fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
         let client = self.clients.get(&client);
         let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
-        // Without limits and a log the client does not matter.
-        if !connection.counts_calls() && self.shared.backend.access.is_none() {
+        // Without limits, a log and a trace the client does not matter.
+        let logs = self.shared.backend.call_log.is_on();
+        if !connection.counts_calls() && !logs && call.trace.sampled().is_none() {
             return Ok(());
         }
         let head = RequestHead::new(request);
@@ -90,14 +91,13 @@ impl RouterHost {
         } else {
             connection.address(std::iter::empty())
         };
-        if let Some(log) = &self.shared.backend.access {
-            let record = log.begin(Some(address), call.metadata.method.name(), |name| {
-                head.metadata(name)
-            });
-            call.access_entry = Some(Box::new(AccessEntry { record, bytes: 0 }));
+        call.address = Some(address);
+        let fields = request.fields().map(|field| (field.name, field.value));
+        call.head = self.shared.backend.call_log.begin(Some(address), fields);
+        if connection.counts_calls() {
+            let permit = connection.call(address).map_err(LimitExceeded::status)?;
+            call.permit = Some(permit);
         }
-        let permit = connection.call(address).map_err(LimitExceeded::status)?;
-        call.permit = Some(permit);
         Ok(())
     }
 }

@@ -109,7 +109,7 @@ mod tests {
 
     #[test]
     fn an_instance_is_pinned_by_text_and_by_nothing_else() {
-        let calls = ServerCalls::new(&telemetry::MetricsRegistry::new());
+        let calls = ServerCalls::new(&telemetry::MetricsRegistry::new(), "");
         // The value, whether the request is valid, and which instance it is pinned to.
         for (value, valid, pinned) in [
             (None, true, None),

@@ -126,6 +126,55 @@ async fn each_cause_is_written_down() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_rotated_is_there_again_before_the_next_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let world = World::with(&[("access_log", path.to_str().unwrap())]).await;
+    call(&mut world.raw().await, "nowhere", "Before", &[]).await;
+    line(&path, "Before").await;
+    std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+    // As SIGHUP does.
+    world.router.context().reload.trigger();
+    until("the file is there", SOON, async || path.exists().then_some(())).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    call(&mut world.raw().await, "nowhere", "After", &[]).await;
+    line(&path, "After").await;
+    world.end().await;
+}
+
+#[tokio::test]
+async fn a_filter_leaves_out_the_calls_that_it_does_not_name() {
+    let folder = tempfile::tempdir().unwrap();
+    for (filter, expected) in [
+        ("errors", vec!["t.S/Bad"]),
+        ("slow:200ms", vec!["t.S/Slow"]),
+        ("sample:0", vec![]),
+    ] {
+        let path = folder.path().join(filter);
+        let settings = [
+            ("access_log", path.to_str().unwrap()),
+            ("access_log_filter", filter),
+        ];
+        let world = World::with(&settings).await;
+        let bad = Instance::start(Reply::failure(tonic::Code::Internal)).await;
+        world.register("bad", false, &[bad.address]).await;
+        let mut raw = world.raw().await;
+        for method in ["Probe", "Slow", "Bad"] {
+            call(&mut raw, "bad", method, &[]).await;
+        }
+        world.end().await;
+        let text = std::fs::read_to_string(&path).unwrap();
+        let lines = text.lines().map(|line| serde_json::from_str(line).unwrap());
+        // Until it was known, the service was probed in vain.
+        let lines = lines.filter(|line: &Value| line["status"] != "NOT_FOUND");
+        let methods: Vec<String> = lines
+            .map(|line| line["method"].as_str().unwrap().to_owned())
+            .collect();
+        assert_eq!(methods, expected, "{filter}");
+    }
+}
+
+#[tokio::test]
 async fn each_cause_of_a_hedged_call_is_written_down() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("access.log");

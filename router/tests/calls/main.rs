@@ -9,6 +9,7 @@ mod causes;
 mod http_answers;
 mod identity;
 mod large_metadata;
+mod metrics;
 mod protocols;
 mod routes;
 mod world;

@@ -45,7 +45,9 @@ keys! {
 /// # Errors
 /// None at present: the directory is made when the first file is written.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
-    let sandbox = Sandbox::new(FsKeys::from_config(&context.config));
+    let keys = FsKeys::from_config(&context.config);
+    context.disks.watch(&keys.out_dir);
+    let sandbox = Sandbox::new(keys);
     let tool = tool::Fs(sandbox);
     Ok(agentkit::serve_tool(context, tool::ABOUT, tool))
 }

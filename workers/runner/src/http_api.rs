@@ -69,7 +69,7 @@ impl HttpApi {
         }
         match (path, matches!(*method, Method::GET | Method::HEAD)) {
             ("/health", true) => self.health().await,
-            ("/metrics", true) => self.metrics(&request.headers),
+            ("/metrics", true) => self.metrics(&request.headers).await,
             ("/health" | "/metrics" | "/healthz" | "/readyz", false) => {
                 let problem = problem(StatusCode::METHOD_NOT_ALLOWED, "use GET");
                 answers::allowing(problem, "GET, HEAD")
@@ -111,10 +111,9 @@ impl HttpApi {
         answers::json(StatusCode::SERVICE_UNAVAILABLE, &report)
     }
 
-    fn metrics(&self, headers: &HeaderMap) -> Answer {
+    async fn metrics(&self, headers: &HeaderMap) -> Answer {
         if wants_text(headers) {
-            let text = self.context.registry.encode();
-            return answers::body(StatusCode::OK, telemetry::CONTENT_TYPE, text);
+            return self.context.scrape(headers).await;
         }
         let status = if self.draining() {
             "draining"

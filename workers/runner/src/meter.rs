@@ -60,6 +60,14 @@ impl<'a> AttemptMeter<'a> {
         Duration::from_millis(started.saturating_sub(header.enqueued_at))
     }
 
+    /// How long the attempt waited, from when it was due.
+    pub(crate) fn overdue(&self) -> Duration {
+        let header = &self.job.header;
+        let due = header.due_at.unwrap_or(header.enqueued_at);
+        let started = header.started_at.unwrap_or(due);
+        Duration::from_millis(started.saturating_sub(due))
+    }
+
     /// Runs the attempt: its own CPU time is that of the threads while they poll it.
     pub(crate) async fn run<T>(&mut self, work: impl Future<Output = T> + Send) -> T {
         let mut ticks = interval(SAMPLE_INTERVAL);
@@ -140,8 +148,8 @@ impl<F: Future> Future for MeteredFuture<'_, '_, F> {
     }
 }
 
-/// With microseconds behind the point.
-fn ms(duration: Duration) -> f64 {
+/// Milliseconds, with microseconds behind the point.
+pub(crate) fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 

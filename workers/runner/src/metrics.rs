@@ -16,7 +16,7 @@ telemetry::metrics! {
         run: Histogram ["queue", "kind", "outcome"] = "mesh_jobs_run_duration_seconds": "Duration of attempts",
             || Histogram::new(BUCKETS);
         wait: Histogram ["queue", "kind"] = "mesh_jobs_wait_duration_seconds":
-            "Time from submission to the start of an attempt", || Histogram::new(BUCKETS);
+            "Time from when an attempt was due to its start", || Histogram::new(BUCKETS);
         running: Gauge ["queue", "kind"] = "mesh_jobs_running": "Attempts that run here now";
     }
 }

@@ -8,7 +8,7 @@ use jobs::{Jobs, Worker};
 use service::{Context, HttpListener, Listener, LocalBackend, Severity};
 use tokio::time::timeout;
 use tokio_util::task::TaskTracker;
-use work::{AgentSelector, QueueKeys, QueueMetrics, QueueMetricsKeys, Runtime, StoreMonitor};
+use work::{AgentSelector, QueueKeys, QueueMetrics, Runtime, StoreMonitor};
 
 use crate::{handler::AttemptHandler, host, http_api::HttpApi, keys::RunnerKeys, metrics::Metrics};
 
@@ -31,7 +31,7 @@ impl Runner {
             RunnerKeys::from_config(config),
             QueueKeys::from_config(config),
         );
-        let jobs = queue.open()?;
+        let jobs = queue.open_for(context)?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
             Some(address) => Transport::router(&address).context("mcp_router_addr")?,
             None => Transport::Mesh(context.mesh.clone()),
@@ -94,13 +94,11 @@ impl Runner {
         }
         tasks.close();
         tracing::info!(?queues, workers = room, "taking jobs");
-        let every = QueueMetricsKeys::from_config(&self.context.config).queue_sample;
-        let (jobs, queue_metrics) = (self.jobs.clone(), QueueMetrics::new(&self.context.registry));
+        let queue_metrics = QueueMetrics::new(&self.context.registry, &self.context.config);
+        let jobs = self.jobs.clone();
         let shutdown = self.context.shutdown.clone();
         self.context.tracker.spawn(async move {
-            shutdown
-                .run_until_cancelled(queue_metrics.run(&jobs, every))
-                .await;
+            shutdown.run_until_cancelled(queue_metrics.run(&jobs)).await;
         });
         // Without its store it cannot work.
         let store_monitor = StoreMonitor::start(&self.context, &self.jobs, Severity::NotReady);

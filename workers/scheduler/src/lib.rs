@@ -87,7 +87,7 @@ pub const SPEC: Spec = Spec {
 /// When an entry is invalid, or the queue cannot be opened.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = EntryDefaults::from_config(&context.config);
-    let (jobs, poll) = (keys.queue.open()?, keys.schedule.schedule_poll);
+    let (jobs, poll) = (keys.queue.open_for(context)?, keys.schedule.schedule_poll);
     // Without its store it cannot work.
     drop(StoreMonitor::start(context, &jobs, Severity::NotReady));
     let watcher = ScheduleWatcher::new(keys)?;

@@ -9,6 +9,7 @@ mod ejection;
 mod hedging;
 mod limits;
 mod membership;
+mod metrics;
 mod reports;
 mod retries;
 mod scale;

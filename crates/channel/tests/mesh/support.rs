@@ -168,7 +168,7 @@ pub(crate) type Open = http::Response<ResponseBody>;
 /// A call to be made.
 #[derive(Clone)]
 pub(crate) struct Call {
-    target: Target,
+    pub(crate) target: Target,
     headers: HeaderMap,
     body: Bytes,
 }

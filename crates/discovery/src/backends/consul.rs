@@ -107,6 +107,10 @@ impl Discovery for Consul {
         self.watches.error()
     }
 
+    fn hides(&self, service: &str) -> bool {
+        self.watches.hides(service)
+    }
+
     fn status(&self) -> RegistryStatus {
         self.watches.status()
     }

@@ -17,7 +17,7 @@ mod unwritten;
 use std::{
     collections::HashMap,
     fs,
-    io::Write as _,
+    io::{self, Write as _},
     path::{Path, PathBuf},
     sync::{
         Arc,
@@ -34,8 +34,8 @@ use crate::{
     Clock, Error, JobId, JobStatus, Lane, StoreOptions, clock,
     store::{
         Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
-        ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission, SubmitOutcome,
-        WaitPosition,
+        ProgressNote, Renewal, Store, StoreHealth, StoreUsage, StoredJob, Submission,
+        SubmitOutcome, WaitPosition,
     },
 };
 use disk::Disk;
@@ -208,6 +208,15 @@ impl Embedded {
     }
 }
 
+/// Bytes of the files in a folder.
+fn size(folder: &Path) -> io::Result<u64> {
+    let mut sum = 0;
+    for entry in fs::read_dir(folder)? {
+        sum += entry?.metadata()?.len();
+    }
+    Ok(sum)
+}
+
 #[async_trait::async_trait]
 impl Store for Embedded {
     fn name(&self) -> String {
@@ -226,19 +235,24 @@ impl Store for Embedded {
         let added = self.memory.lock().added;
         self.written(added).await?;
         // A disk that is full shows it before a job finds out.
-        let path = self.folder.join("check");
+        let folder = self.folder.clone();
         let tried = tokio::task::spawn_blocking(move || {
+            let path = folder.join("check");
             let written = fs::File::create(&path).and_then(|mut file| file.write_all(&[0; 4096]));
             fs::remove_file(&path).ok();
-            written
+            (written, size(&folder).ok())
         });
-        let tried = tried
+        let (tried, bytes) = tried
             .await
             .map_err(|error| self.broken(error.to_string()))?;
         tried.map_err(|error| self.unavailable(format!("{error}: make room on its disk")))?;
         Ok(StoreHealth {
             epoch: self.name.clone(),
             warnings: Vec::new(),
+            usage: StoreUsage {
+                memory: bytes,
+                ..StoreUsage::default()
+            },
         })
     }
 

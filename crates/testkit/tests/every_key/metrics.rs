@@ -20,6 +20,9 @@ async fn registered() -> BTreeMap<String, MetricRow> {
             ("out_dir", path("out")),
             ("docs_dir", path("")),
             ("tasks_port", "0".to_owned()),
+            // Nobody asks it anything.
+            ("model_url", "http://127.0.0.1:9/v1".to_owned()),
+            ("model_name", "none".to_owned()),
         ];
         let keys = spec.all_keys();
         let set = set.iter().map(|(name, value)| (*name, value.as_str()));

@@ -3,6 +3,10 @@
 /// Values by key.
 const SAMPLES: &[(&str, &[&str])] = &[
     ("access_log", &["stdout", "stderr", "DIR/access.log"]),
+    (
+        "access_log_filter",
+        &["all", "errors", "slow:1s", "sample:0.01"],
+    ),
     ("admin_address", &["127.0.0.1", "0.0.0.0", "::1"]),
     ("admin_token", &["s3cret"]),
     ("allowed_hosts", &["gateway.example, *.example.com:8443"]),
@@ -37,6 +41,8 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("model_url", &["http://127.0.0.1:1/v1"]),
     ("otel_service_name", &["other"]),
     ("otlp_endpoint", &["http://127.0.0.1:1"]),
+    ("otlp_certificate", &[""]),
+    ("otlp_headers", &["api-key=s3cret"]),
     ("out_dir", &["DIR/out"]),
     ("queue_name", &["other", "a"]),
     ("queues", &["default, other"]),

@@ -326,6 +326,7 @@ mod tests {
         let tags = vec!["agent".to_owned()];
         KnownState {
             catalog: Some(Arc::new(Catalog {
+                programs: Default::default(),
                 services: [(service.into(), tags)].into(),
             })),
             entries: Some(Arc::new(KvEntries {

@@ -18,7 +18,7 @@ use super::{
     options::{ConsulOptions, NAME},
     request::{millis, register_request},
 };
-use crate::{Error, Registration, validate};
+use crate::{Error, Registration, status::AnswerCounts, validate};
 
 /// How long a request may take that does not wait for changes. A blocking query may take this much
 /// longer than its wait.
@@ -80,6 +80,7 @@ impl<T> Answer<T> {
 pub(super) struct ConsulApi {
     consul: ConsulClient,
     wait: Duration,
+    pub(super) answers: AnswerCounts,
 }
 
 impl fmt::Debug for ConsulApi {
@@ -107,6 +108,7 @@ impl ConsulApi {
         Ok(Self {
             consul: ConsulClient { http, settings },
             wait: options.wait()?,
+            answers: AnswerCounts::default(),
         })
     }
 
@@ -134,14 +136,16 @@ impl ConsulApi {
 
     pub(super) async fn deregister(&self, id: &str) -> Result<(), Error> {
         let asked = consulrs::service::deregister(&self.consul, path_segment(id)?, None);
-        match timeout(REQUEST_TIMEOUT, asked).await {
+        let outcome = match timeout(REQUEST_TIMEOUT, asked).await {
             Ok(Err(ClientError::APIError { code, message })) if is_gone(code, message.as_ref()) => {
                 Ok(())
             }
             Ok(Err(error)) => Err(self.error(error)),
             Ok(Ok(_)) => Ok(()),
             Err(_) => Err(self.unreachable(format!("no answer in {REQUEST_TIMEOUT:?}"))),
-        }
+        };
+        self.answers.note(&outcome);
+        outcome
     }
 
     /// Identifies this run of the agent: one that lost its data has another. `None` when the token
@@ -204,6 +208,18 @@ impl ConsulApi {
         body: String,
         limit: Duration,
     ) -> Result<Response, Error> {
+        let outcome = self.send_once(method, path, body, limit).await;
+        self.answers.note(&outcome);
+        outcome
+    }
+
+    async fn send_once(
+        &self,
+        method: Method,
+        path: &str,
+        body: String,
+        limit: Duration,
+    ) -> Result<Response, Error> {
         let settings = &self.consul.settings;
         let url = format!("{}/v1/{path}", settings.address);
         let mut request = self.consul.http.http.request(method, url).timeout(limit);
@@ -250,10 +266,12 @@ impl ConsulApi {
         &self,
         asked: impl Future<Output = Result<ApiResponse<T>, ClientError>>,
     ) -> Result<ApiResponse<T>, Error> {
-        match timeout(REQUEST_TIMEOUT, asked).await {
+        let outcome = match timeout(REQUEST_TIMEOUT, asked).await {
             Ok(answered) => answered.map_err(|error| self.error(error)),
             Err(_) => Err(self.unreachable(format!("no answer in {REQUEST_TIMEOUT:?}"))),
-        }
+        };
+        self.answers.note(&outcome);
+        outcome
     }
 
     fn error(&self, error: ClientError) -> Error {

@@ -49,6 +49,7 @@ impl InstancesSource {
 impl Drop for InstancesSource {
     fn drop(&mut self) {
         self.left_outs.set(&self.name, Vec::new());
+        self.visibility.set_hidden(&self.name, false);
     }
 }
 
@@ -79,7 +80,8 @@ impl Source for CatalogSource {
         let answer = client.services(ask).await?;
         Ok(answer.map(|value| {
             let named = value.into_iter().map(|(name, tags)| (name.into(), tags));
-            let mut services = Catalog::from_tags(named.collect()).services;
+            let mut services: BTreeMap<Arc<str>, Vec<String>> = named.collect();
+            services.retain(|_, tags| Catalog::belongs(tags) || Catalog::is_program(tags));
             let mut left_out = Vec::new();
             services.retain(|name, _| match validate::name(name) {
                 Ok(()) => true,
@@ -95,7 +97,7 @@ impl Source for CatalogSource {
     }
 
     fn value(&self, services: BTreeMap<Arc<str>, Vec<String>>) -> Catalog {
-        Catalog { services }
+        Catalog::from_tags(services)
     }
 }
 
@@ -119,6 +121,7 @@ impl Source for InstancesSource {
                 EmptyAnswer::Hidden => hidden = true,
             }
         }
+        self.visibility.set_hidden(&self.name, hidden);
         Ok(answer.map(|rows| {
             let mut found = api_types::instances(rows);
             if hidden {

@@ -3,7 +3,10 @@
 //! Consul leaves out what a token may not read. Newer versions say so in a header. Older ones
 //! answer with an empty list, as if there were no instances.
 
-use std::collections::{HashMap, HashSet};
+use std::{
+    collections::{BTreeSet, HashMap, HashSet},
+    sync::Arc,
+};
 
 use parking_lot::Mutex;
 use tokio::time::{Duration, Instant, sleep};
@@ -20,9 +23,36 @@ const FRESH: Duration = Duration::from_secs(5);
 /// The pause before a second look at what may be changing.
 const AGAIN: Duration = Duration::from_millis(200);
 
-/// The names of services that the token sees.
+/// What the token sees.
 #[derive(Debug, Default)]
-pub(super) struct Visibility(Mutex<Option<VisibleNames>>);
+pub(super) struct Visibility {
+    /// The names of services.
+    visible: Mutex<Option<VisibleNames>>,
+    /// The services of which it sees only the name.
+    hidden: Mutex<BTreeSet<Arc<str>>>,
+}
+
+impl Visibility {
+    /// Notes whether Consul hides the instances of a service.
+    pub(super) fn set_hidden(&self, service: &Arc<str>, hidden: bool) {
+        let mut all = self.hidden.lock();
+        if hidden {
+            all.insert(Arc::clone(service));
+        } else {
+            all.remove(service);
+        }
+    }
+
+    /// Whether Consul hides the instances of a service.
+    pub(super) fn is_hidden(&self, service: &str) -> bool {
+        self.hidden.lock().contains(service)
+    }
+
+    /// The services of which only the name is seen.
+    pub(super) fn hidden(&self) -> Vec<String> {
+        self.hidden.lock().iter().map(ToString::to_string).collect()
+    }
+}
 
 #[derive(Debug)]
 struct VisibleNames {
@@ -77,7 +107,7 @@ impl ConsulApi {
         filtered: bool,
     ) -> Result<EmptyAnswer, Error> {
         {
-            let seen = visibility.0.lock();
+            let seen = visibility.visible.lock();
             let fresh = seen.as_ref().filter(|seen| seen.at.elapsed() < FRESH);
             if !filtered && fresh.is_some_and(|seen| !seen.names.contains(service)) {
                 return Ok(EmptyAnswer::Confirmed);
@@ -117,7 +147,7 @@ impl ConsulApi {
             .get::<HashMap<String, Vec<String>>>("catalog/services", Some(QueryMode::Immediate))
             .await?;
         let names: HashSet<String> = names.value.into_keys().collect();
-        *visibility.0.lock() = Some(VisibleNames {
+        *visibility.visible.lock() = Some(VisibleNames {
             at: Instant::now(),
             names: names.clone(),
         });

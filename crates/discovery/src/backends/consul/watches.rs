@@ -83,6 +83,10 @@ impl Watches {
         self.state.outages.error()
     }
 
+    pub(super) fn hides(&self, service: &str) -> bool {
+        self.visibility.is_hidden(service)
+    }
+
     pub(super) fn status(&self) -> RegistryStatus {
         RegistryStatus {
             error: self.error().map(|error| error.to_string()),
@@ -90,6 +94,9 @@ impl Watches {
                 .then(|| self.cache.as_ref()?.age())
                 .flatten(),
             left_out: self.left_outs.list(),
+            hidden: self.visibility.hidden(),
+            answers: self.state.client.answers.list(),
+            last_answer: self.state.client.answers.last_answer(),
         }
     }
 

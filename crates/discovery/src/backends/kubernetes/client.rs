@@ -12,7 +12,7 @@ use super::{
     options::{KubernetesOptions, NAME},
     store::Kind,
 };
-use crate::Error;
+use crate::{Error, status::AnswerCounts};
 
 /// How long a request may take that does not watch.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -30,6 +30,7 @@ pub(super) struct KubernetesApi {
     namespace: String,
     /// The client with the authorities that it was built for. They are replaced, too.
     client: Mutex<Option<(Vec<u8>, Client)>>,
+    pub(super) answers: AnswerCounts,
 }
 
 impl fmt::Debug for KubernetesApi {
@@ -63,6 +64,7 @@ impl KubernetesApi {
             namespace: options.namespace()?,
             options,
             client: Mutex::default(),
+            answers: AnswerCounts::default(),
         })
     }
 
@@ -153,11 +155,17 @@ impl KubernetesApi {
 
     async fn get(&self, kind: Kind, query: &str, limit: Duration) -> Result<Response, Failure> {
         let path = format!("{}&{query}", kind.path(&self.namespace));
-        let answer = self.send(Method::GET, &path, None, limit).await?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        Err(self.error(answer, Right::Read(kind)).await)
+        let got = match self.send(Method::GET, &path, None, limit).await {
+            Ok(answer) if answer.status().is_success() => Ok(answer),
+            Ok(answer) => Err(self.error(answer, Right::Read(kind)).await),
+            Err(error) => Err(error.into()),
+        };
+        // A version that is too old is an answer like others.
+        self.answers.note_error(match &got {
+            Err(Failure::Error(error)) => Some(error),
+            Ok(_) | Err(Failure::Gone) => None,
+        });
+        got
     }
 
     async fn send(

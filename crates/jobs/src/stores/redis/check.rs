@@ -49,5 +49,6 @@ pub(super) async fn check(redis: &Redis) -> Result<StoreHealth, Error> {
     Ok(StoreHealth {
         epoch: format!("{mark} {}", server_info.runs.join(" ")),
         warnings: server_info.warning().into_iter().collect(),
+        usage: server_info.usage,
     })
 }

@@ -2,6 +2,8 @@
 
 use redis::Value;
 
+use crate::store::StoreUsage;
+
 /// Facts about the server, or servers, that a connection leads to. Who may not ask has none.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 pub(super) struct ServerInfo {
@@ -9,6 +11,8 @@ pub(super) struct ServerInfo {
     pub(super) runs: Vec<String>,
     /// What it does when its memory is full.
     pub(super) policies: Vec<String>,
+    /// How full the fullest is.
+    pub(super) usage: StoreUsage,
 }
 
 impl ServerInfo {
@@ -30,13 +34,22 @@ impl ServerInfo {
             Value::Map(pairs) => return pairs.iter().for_each(|(_, value)| self.add(value)),
             _ => return,
         };
+        let mut usage = StoreUsage::default();
         for line in text.lines() {
             match line.split_once(':') {
                 Some(("run_id", run)) => self.runs.push(run.trim().to_owned()),
                 Some(("maxmemory_policy", policy)) => self.policies.push(policy.trim().to_owned()),
+                Some(("used_memory", bytes)) => usage.memory = bytes.trim().parse().ok(),
+                // 0 stands for no limit.
+                Some(("maxmemory", bytes)) => {
+                    usage.memory_limit = bytes.trim().parse().ok().filter(|bytes| *bytes > 0);
+                }
+                Some(("connected_clients", count)) => usage.clients = count.trim().parse().ok(),
+                Some(("maxclients", count)) => usage.clients_limit = count.trim().parse().ok(),
                 _ => {}
             }
         }
+        self.usage = std::mem::take(&mut self.usage).fuller(usage);
     }
 
     /// A warning for people, before it goes wrong.
@@ -55,6 +68,23 @@ impl ServerInfo {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_fullest_of_several_nodes_counts() {
+        let node = |memory: u64, limit: u64, clients: u64| {
+            let text = format!(
+                "used_memory:{memory}\r\nmaxmemory:{limit}\r\n\
+                 connected_clients:{clients}\r\nmaxclients:100\r\n"
+            );
+            (Value::Nil, Value::BulkString(text.into_bytes()))
+        };
+        let nodes = vec![node(900, 10_000, 90), node(500, 1000, 7), node(2000, 0, 8)];
+        let usage = ServerInfo::read(&Value::Map(nodes)).usage;
+        assert_eq!((usage.memory, usage.memory_limit), (Some(500), Some(1000)));
+        assert_eq!((usage.clients, usage.clients_limit), (Some(90), Some(100)));
+        let silent = ServerInfo::read(&Value::Nil).usage;
+        assert_eq!(silent, StoreUsage::default());
+    }
 
     #[test]
     fn a_policy_that_evicts_is_warned_of_on_whichever_node() {
