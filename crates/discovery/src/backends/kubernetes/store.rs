@@ -465,7 +465,6 @@ impl Known {
 mod tests {
     use std::time::Duration;
 
-    use proptest::prelude::*;
     use serde_json::json;
     use tokio::task::JoinSet;
 
@@ -570,75 +569,5 @@ mod tests {
             Some(1),
             "kept as if it had been watched before"
         );
-    }
-
-    /// Any JSON, with the words of Kubernetes among its keys and values.
-    fn any_json() -> impl Strategy<Value = Value> {
-        let word = || {
-            prop::sample::select(vec![
-                "metadata",
-                "name",
-                "labels",
-                "annotations",
-                "spec",
-                "ipFamilies",
-                "addressType",
-                "endpoints",
-                "addresses",
-                "conditions",
-                "ready",
-                "ports",
-                "port",
-                "data",
-                "targetRef",
-                "mesh/kind",
-                "kubernetes.io/service-name",
-                "agent",
-                "agent-echo",
-                "mesh-settings",
-                "a",
-            ])
-        };
-        let leaf = prop_oneof![
-            Just(Value::Null),
-            any::<bool>().prop_map(Value::from),
-            any::<i64>().prop_map(Value::from),
-            word().prop_map(Value::from),
-            ".{0,8}".prop_map(Value::from),
-        ];
-        leaf.prop_recursive(5, 40, 6, move |inner| {
-            prop_oneof![
-                prop::collection::vec(inner.clone(), 0..4).prop_map(Value::from),
-                prop::collection::btree_map(word().prop_map(str::to_owned), inner, 0..6)
-                    .prop_map(|map| Value::Object(map.into_iter().collect())),
-            ]
-        })
-    }
-
-    proptest! {
-        /// Whatever objects come, of whatever form: a decent service beside them is called.
-        #[test]
-        fn odd_objects_leave_a_decent_service_alone(
-            odd in prop::collection::vec((0..3_usize, any::<bool>(), any_json()), 0..8),
-        ) {
-            let store = Store::default();
-            let decent = json!({ "metadata": { "name": "decent", "labels": { "mesh/kind": "tool" } } });
-            let mut of_decent = slice("decent-1", "10.0.0.1", true);
-            of_decent["metadata"]["labels"]["kubernetes.io/service-name"] = json!("decent");
-            listed(&store, Kind::Services, vec![decent]);
-            listed(&store, Kind::EndpointSlices, vec![of_decent]);
-            listed(&store, Kind::Settings, Vec::new());
-            let watched = store.watch("decent");
-            let echo = store.watch("agent-echo");
-            for (kind, deleted, object) in odd {
-                let kind = [Kind::Services, Kind::EndpointSlices, Kind::Settings][kind];
-                store.change(kind, deleted, object);
-                store.publish(kind);
-            }
-            prop_assert_eq!(serving(&watched), Some(1));
-            prop_assert!(serving(&echo).is_some());
-            prop_assert!(store.entries().borrow().is_some());
-            prop_assert!(store.catalog().borrow().as_ref().unwrap().services.contains_key("decent"));
-        }
     }
 }
