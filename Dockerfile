@@ -4,6 +4,8 @@ ARG BUILD_IMAGE=rust:1.95.0-bookworm
 FROM ${BUILD_IMAGE} AS build
 WORKDIR /src
 COPY . .
+# 1 builds programs that can be profiled.
+ARG PPROF=
 # The caches keep crates and objects between builds, so the programs leave them within the same step.
 RUN --mount=type=cache,target=/usr/local/cargo/registry \
     --mount=type=cache,target=/src/target \

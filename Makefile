@@ -50,8 +50,8 @@ logs: ## Follow all logs
 logs-%: ## Follow the logs of one service: make logs-echo-agent
 	docker compose logs -f --tail=100 $*
 
-build: ## Build the programs, and the image where Docker runs
-	scripts/build.sh
+build: ## Build the programs, and the image where Docker runs; PPROF=1 for profiles
+	PPROF=$(PPROF) scripts/build.sh
 
 clean: ## Remove containers, volumes and everything built (.tools stays)
 	! docker info >/dev/null 2>&1 || docker compose down -v --remove-orphans

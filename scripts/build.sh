@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the programs into target/release and, where Docker runs, the image that compose starts.
+# Builds the programs into target/release and, where Docker runs, the image that compose starts. PPROF=1 builds programs
+# that can be profiled.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 
 scripts/tools.sh build
@@ -10,5 +11,5 @@ if ! docker info >/dev/null 2>&1; then
 elif [ "$(uname -s)" = Linux ]; then
   scripts/image-from-host.sh
 else
-  docker compose build
+  docker compose build --build-arg PPROF="${PPROF:-}"
 fi

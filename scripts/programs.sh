@@ -5,6 +5,7 @@
 #   linked     names those that an image has as links to meshctl, which is a program when it has the program's name
 #   shipped    names those that are files of their own
 #   build      builds the shipped ones                     PROFILE=debug for the development build (default: release)
+#                                                          PPROF=1 for programs that can be profiled (enable_pprof)
 #   image DIR  builds them and makes DIR the root of their image
 set -euo pipefail
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,7 +18,16 @@ all() {
 # What meshctl depends on it can be. The router is a file of its own, which is smaller in memory.
 linked() { all | grep -Fx "$(sed -n 's/\.workspace = true$//p' meshctl/Cargo.toml)"; }
 shipped() { all | grep -Fvx "$(linked)"; }
-build() { local names; mapfile -t names < <(shipped); cargo build --profile "${profile/#debug/dev}" --locked --bins "${names[@]/#/--package=}"; }
+build() {
+  local names pprof=(); mapfile -t names < <(shipped)
+  if [ -n "${PPROF:-}" ]; then
+    # Stacks are walked by frame pointers, tasks tell where they were spawned, and functions keep their names and lines.
+    export RUSTFLAGS="${RUSTFLAGS:-} -C force-frame-pointers=yes --cfg tokio_unstable"
+    pprof=(--features service/pprof)
+    local key; for key in release release.package.meshctl; do pprof+=(--config "profile.$key.strip='none'" --config "profile.$key.debug='line-tables-only'"); done
+  fi
+  cargo build --profile "${profile/#debug/dev}" --locked --bins "${names[@]/#/--package=}" "${pprof[@]}"
+}
 
 image() { # DIR
   build

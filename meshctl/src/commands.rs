@@ -12,8 +12,10 @@ mod jobs;
 mod list;
 mod run;
 mod schedules;
+mod stat;
 mod status;
 mod tap;
+mod top;
 mod up;
 
 use clap::Parser;
@@ -47,6 +49,8 @@ subcommands! {
         Call(call::Call),
         Status(status::Status),
         Doctor(doctor::Doctor),
+        Stat(stat::Stat),
+        Top(top::Top),
         Tap(tap::Tap),
         Drain(drain::Drain),
         Jobs(jobs::Jobs),

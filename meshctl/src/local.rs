@@ -97,18 +97,19 @@ impl LocalMesh {
         let pipeline = PIPELINE.map(|service| (service, counts.jobs.into()));
         for ((spec, build), count) in services.into_iter().chain(pipeline) {
             for _ in 0..count {
-                self.services.push(start(&spec, build, 0, registry).await?);
+                self.services
+                    .push(start(&spec, build, 0, false, registry).await?);
             }
         }
         await_registration(&self.services).await;
         if counts.jobs {
             let (runner, http) = (job_runner::build, gateway::build);
-            self.runner = Some(start(&job_runner::SPEC, runner, 0, registry).await?);
-            self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, registry).await?);
+            self.runner = Some(start(&job_runner::SPEC, runner, 0, false, registry).await?);
+            self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, false, registry).await?);
         }
         for number in 0..counts.routers {
             let port = if number == 0 { ports.router } else { 0 };
-            let router = start(&router::SPEC, router::build, port, registry).await?;
+            let router = start(&router::SPEC, router::build, port, number == 0, registry).await?;
             self.routers.push(router);
         }
         await_registration(&self.routers).await;
@@ -174,15 +175,21 @@ async fn start(
     spec: &Spec,
     build: Build,
     port: u16,
+    profiled: bool,
     registry: &Registry,
 ) -> anyhow::Result<ServerHandle> {
-    let config = spec
+    let loader = spec
         .loader()
         .env(registry.environment.clone())
         .set("port", port.to_string())
         // The variable is for one process with one instance.
-        .set("metrics_port", "0")
-        .load()?;
+        .set("metrics_port", "0");
+    // Profiles are of the process: one of its instances serves them.
+    let loader = match profiled {
+        true => loader,
+        false => loader.set("enable_pprof", "false"),
+    };
+    let config = loader.load()?;
     let discovery = registry.discovery.clone();
     let started = Box::pin(service::start(spec, config, discovery, build)).await;
     started

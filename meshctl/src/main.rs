@@ -9,6 +9,7 @@ mod duration;
 mod exposition;
 mod failure;
 mod gateway;
+mod histogram;
 mod instances;
 mod job_store;
 mod json_arg;
@@ -20,6 +21,7 @@ mod proto_text;
 mod registry;
 mod router;
 mod subcommands;
+mod traffic;
 
 use std::{env, path::Path, process::ExitCode};
 
@@ -37,10 +39,9 @@ fn main() -> ExitCode {
         Err(error) => return failure::refused(&error),
     };
     let out = output::Output::new(cli.json);
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    service::track_tasks(&mut runtime);
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return failure::exit(&out, &anyhow::Error::new(error)),
     };

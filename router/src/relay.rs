@@ -169,9 +169,9 @@ fn spawn(
     let (end, ended) = oneshot::channel();
     let lag = shared.loop_lag.clone();
     let host = RouterHost::new(shared, commands.clone());
-    let runtime = runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
+    let mut builder = runtime::Builder::new_current_thread();
+    service::track_tasks(&mut builder);
+    let runtime = builder.enable_all().build()?;
     let name = format!("relay-{number}");
     thread::Builder::new().name(name.clone()).spawn(move || {
         let cut = runtime.block_on(async {

@@ -3,7 +3,7 @@
 //! Anybody may read liveness, readiness and metrics. `/config` and `/log-level` need a request from
 //! this machine or the admin token, and refuse every web page.
 
-mod access;
+pub(crate) mod access;
 mod tap;
 
 use std::{collections::BTreeMap, convert::Infallible, sync::Arc};

@@ -143,11 +143,13 @@ config::keys! {
         admin_token: Option<Secret> = secret(),
         /// Serve `/metrics`.
         enable_metrics: bool = switch("true"),
-        /// Ask for profiles. No program has them built in: it logs a warning.
+        /// Serve profiles for `go tool pprof`. A program that was built without them says how to
+        /// build it.
         enable_pprof: bool = switch("false"),
-    }
-    removed {
-        "pprof_port" => "remove it, no program has profiles built in",
+        /// Port of profiles.
+        pprof_port: u16 = port(6060).zero("the system chooses"),
+        /// IP address of profiles: anybody who reaches it may take them.
+        pprof_address: String = text("127.0.0.1"),
     }
 }
 

@@ -54,6 +54,7 @@ mod metrics;
 mod network;
 mod observe;
 mod port;
+mod pprof;
 mod probes;
 mod program;
 mod protocol_mismatch;
@@ -87,6 +88,7 @@ pub use keys::{
 pub use listener::{Listener, LocalBackend};
 pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
+pub use profile::track_tasks;
 pub use program::main;
 pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, consul_options, registry};

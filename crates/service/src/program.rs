@@ -39,10 +39,9 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>
             return print(io::stderr(), &format!("{}: {mistakes}\n", spec.program), 2);
         }
     };
-    let runtime = match tokio::runtime::Builder::new_multi_thread()
-        .enable_all()
-        .build()
-    {
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    profile::track_tasks(&mut runtime);
+    let runtime = match runtime.enable_all().build() {
         Ok(runtime) => runtime,
         Err(error) => return print(io::stderr(), &format!("start the runtime: {error}\n"), 1),
     };

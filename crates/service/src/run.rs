@@ -21,7 +21,7 @@ use crate::{
     limits::Limits,
     metrics::ChassisMetrics,
     port::Port,
-    registration,
+    pprof, registration,
     scrape::Scrapes,
     server::{App, Server},
     settings::LiveSettings,
@@ -38,6 +38,8 @@ pub struct ServerHandle {
     pub grpc_addr: SocketAddr,
     /// The address of its admin listener.
     pub admin_addr: SocketAddr,
+    /// The address of its profiles, where they are served.
+    pub pprof_addr: Option<SocketAddr>,
     /// Its ID in the registry.
     pub instance_id: String,
     context: Arc<Context>,
@@ -185,6 +187,7 @@ pub(crate) async fn start_as(
     let server = Server::start(grpc, app, listener, port.clone())?;
     let taps = (!speaks_http).then_some(taps);
     admin::start(admin, &context, &port, taps, served.admin_pages);
+    let pprof_addr = pprof::start(&context, &port)?;
     if !context.conditions.is_unchecked() {
         let conditions = context.conditions.clone();
         let publish = conditions.publish(health.clone(), context.draining.clone());
@@ -194,9 +197,6 @@ pub(crate) async fn start_as(
         instance = %instance_id, service = spec.service, version = spec.version, "serving");
     for warning in context.config.warnings() {
         warn!("{warning}");
-    }
-    if context.keys.admin.enable_pprof {
-        warn!("enable_pprof: profiles are not built into this program");
     }
     let mut registration =
         registration::registration(&context, host, grpc_addr.port(), admin_addr.port(), &names);
@@ -208,6 +208,7 @@ pub(crate) async fn start_as(
     Ok(ServerHandle {
         grpc_addr,
         admin_addr,
+        pprof_addr,
         instance_id,
         context,
         health,

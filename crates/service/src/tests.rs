@@ -126,7 +126,7 @@ async fn admin(addr: SocketAddr, method: Method, path: &str, body: &str) -> (Sta
     let response = client.send_request(request).await.unwrap();
     let status = response.status();
     let bytes = response.into_body().collect().await.unwrap().to_bytes();
-    (status, String::from_utf8(bytes.to_vec()).unwrap())
+    (status, String::from_utf8_lossy(&bytes).into_owned())
 }
 
 async fn channel(running: &ServerHandle) -> Channel {

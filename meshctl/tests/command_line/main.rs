@@ -12,4 +12,5 @@ mod programs;
 mod schedules;
 mod tap;
 mod tls;
+mod traffic;
 mod up;

@@ -12,21 +12,13 @@ use crate::{
 /// The answer to a request that is not allowed; `None` for one that is.
 pub(super) fn refusal<B>(keys: &AdminKeys, request: &Request<B>) -> Option<Answer> {
     let headers = request.headers();
-    // A browser names the page that sends a request. No page is allowed.
-    let foreign = headers
-        .get("sec-fetch-site")
-        .is_some_and(|site| site != "none" && site != "same-origin");
-    if foreign || headers.contains_key(header::ORIGIN) {
-        return Some(text(
-            StatusCode::FORBIDDEN,
-            "web pages are not allowed here",
-        ));
+    if let Some(refused) = foreign_page(headers) {
+        return Some(refused);
     }
     if has_token(keys, headers) {
         return None;
     }
-    let peer = request.extensions().get::<PeerAddr>();
-    if !peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback()) {
+    if !is_from_here(request) {
         let words = "send admin_token as Authorization: Bearer …, or ask from this machine";
         let mut answer = text(StatusCode::UNAUTHORIZED, words);
         let scheme = HeaderValue::from_static("Bearer");
@@ -35,12 +27,36 @@ pub(super) fn refusal<B>(keys: &AdminKeys, request: &Request<B>) -> Option<Answe
             .insert(header::WWW_AUTHENTICATE, scheme);
         return Some(answer);
     }
-    // DNS rebinding: a page whose name was pointed here sends that name and no origin.
-    if headers.get(header::HOST).is_some_and(|host| !is_here(host)) {
-        let words = "use an IP address or localhost as the host, or send admin_token";
-        return Some(text(StatusCode::MISDIRECTED_REQUEST, words));
-    }
-    None
+    rebound(headers)
+}
+
+/// The answer to a request of a web page; `None` for a request of any other program, wherever it
+/// runs.
+pub(crate) fn web_page<B>(request: &Request<B>) -> Option<Answer> {
+    let headers = request.headers();
+    let rebound = || is_from_here(request).then(|| rebound(headers)).flatten();
+    foreign_page(headers).or_else(rebound)
+}
+
+/// A browser names the page that sends a request. No page is allowed.
+fn foreign_page(headers: &HeaderMap) -> Option<Answer> {
+    let foreign = headers
+        .get("sec-fetch-site")
+        .is_some_and(|site| site != "none" && site != "same-origin");
+    let words = "web pages are not allowed here";
+    (foreign || headers.contains_key(header::ORIGIN)).then(|| text(StatusCode::FORBIDDEN, words))
+}
+
+/// DNS rebinding: a page whose name was pointed here sends that name and no origin.
+fn rebound(headers: &HeaderMap) -> Option<Answer> {
+    let elsewhere = headers.get(header::HOST).is_some_and(|host| !is_here(host));
+    let words = "use an IP address or localhost as the host, or send admin_token";
+    elsewhere.then(|| text(StatusCode::MISDIRECTED_REQUEST, words))
+}
+
+fn is_from_here<B>(request: &Request<B>) -> bool {
+    let peer = request.extensions().get::<PeerAddr>();
+    peer.is_some_and(|peer| peer.0.ip().to_canonical().is_loopback())
 }
 
 fn has_token(keys: &AdminKeys, headers: &HeaderMap) -> bool {

@@ -95,3 +95,41 @@ async fn connections_of_every_port_grow_old() {
     }
     running.drain().await;
 }
+
+#[tokio::test]
+async fn profiles_are_served_on_a_port_of_their_own_where_the_keys_ask_for_it() {
+    let (off, _) = running(&[]).await;
+    assert_eq!(off.pprof_addr, None);
+    let set = [
+        ("enable_pprof", "yes"),
+        ("pprof_port", "0"),
+        ("pprof_address", "127.0.0.1"),
+    ];
+    let (on, _) = running(&set).await;
+    let address = on.pprof_addr.unwrap();
+    assert!(address.ip().is_loopback());
+    let (status, body) = admin(address, Method::GET, "/debug/pprof/", "").await;
+    assert_eq!(status, 200, "{body}");
+    for name in ["profile", "heap", "allocs", "goroutine"] {
+        assert!(body.contains(&format!("/debug/pprof/{name}")), "{body}");
+    }
+    let (status, body) = admin(address, Method::GET, "/debug/pprof/profile?seconds=x", "").await;
+    assert_eq!(status, 400);
+    assert!(
+        body.contains("seconds=x: expected a whole number"),
+        "{body}"
+    );
+    assert_eq!(
+        admin(address, Method::GET, "/debug/pprof/threads", "")
+            .await
+            .0,
+        404
+    );
+    let (status, body) = admin(address, Method::GET, "/debug/pprof/profile?seconds=1", "").await;
+    let expected = if profile::BUILT_IN { 200 } else { 501 };
+    assert_eq!(status, expected, "{body}");
+    assert!(
+        profile::BUILT_IN || body.contains("PPROF=1 make build"),
+        "{body}"
+    );
+}

@@ -49,6 +49,8 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("admin_token", Changed("this_machine_and_the_token_are_let_in_and_pages_never")),
     ("enable_metrics", Trial),
     ("enable_pprof", Trial),
+    ("pprof_port", Changed("profiles_are_served_on_a_port_of_their_own_where_the_keys_ask_for_it")),
+    ("pprof_address", Changed("profiles_are_served_on_a_port_of_their_own_where_the_keys_ask_for_it")),
     ("log_level", Trial),
     ("log_format", Trial),
     ("otel_logs", Changed("lines_reach_the_collector_with_their_trace")),

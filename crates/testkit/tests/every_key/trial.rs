@@ -32,6 +32,7 @@ const BASE: &[(&str, &str)] = &[
     ("admin_address", "127.0.0.1"),
     ("service_host", "127.0.0.1"),
     ("discovery", "memory"),
+    ("pprof_port", "0"),
     ("drain_delay", "0s"),
     ("drain_timeout", "1s"),
     ("log_format", "json"),
