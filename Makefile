@@ -161,7 +161,7 @@ test-containers: ## Scale and restart the mesh in Docker, under load
 test-observability: ## Faults in a mesh of programs, until each alert reaches a webhook and ends; every query of the dashboards
 	scripts/test-observability.sh
 
-test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes ten minutes once
+test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes fifteen minutes once
 	@scripts/tools.sh kubernetes
 	cargo build -q --locked -p mcp-router -p echo-agent
 	cargo test -q --locked -p mesh-testkit --test kubernetes --no-run

@@ -3,7 +3,7 @@
 # Usage: scripts/kubernetes.sh COMMAND
 #   render DIR    writes each overlay, and each with the other components, as DIR/NAME.yaml
 #   validate      checks them by the schemas of the oldest and the newest Kubernetes that we support
-#   up DIR        starts etcd and kube-apiserver on free ports of this machine; their files and process ids are in DIR
+#   up DIR        starts etcd, kube-apiserver and its controllers on free ports of this machine; their files and process ids are in DIR
 #   down DIR      ends them
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PATH=$PWD/.tools/bin:$PATH
@@ -52,7 +52,7 @@ run() { local dir=$1 name=$2; shift 2; "$@" >"$dir/$name.log" 2>&1 & echo $! >"$
 
 up() { # DIR
   local dir=$1 etcd peer api
-  need etcd kube-apiserver kubectl openssl curl
+  need etcd kube-apiserver kube-controller-manager kubectl openssl curl
   mkdir -p "$dir"; etcd=$(free_port) peer=$(free_port) api=$(free_port)
   run "$dir" etcd etcd --data-dir "$dir/etcd" --unsafe-no-fsync \
     --listen-client-urls "http://127.0.0.1:$etcd" --advertise-client-urls "http://127.0.0.1:$etcd" \
@@ -63,8 +63,7 @@ up() { # DIR
   openssl x509 -req -in "$dir/api.csr" -CA "$dir/ca.crt" -CAkey "$dir/ca.key" -CAcreateserial -days 2 -out "$dir/api.crt" \
     -extfile <(echo 'subjectAltName = IP:127.0.0.1, DNS:kubernetes.default.svc') 2>/dev/null
   openssl genrsa -out "$dir/accounts.key" 2048 2>/dev/null
-  # Tokens: one of an administrator, one for whom no Role is made at first.
-  printf '%s\n' 'admin-token,admin,1,system:masters' 'mesh-token,mesh,2,' >"$dir/tokens"
+  echo 'admin-token,admin,1,system:masters' >"$dir/tokens"
   run "$dir" kube-apiserver kube-apiserver --etcd-servers "http://127.0.0.1:$etcd" --secure-port "$api" \
     --bind-address 127.0.0.1 --advertise-address 192.0.2.1 --tls-cert-file "$dir/api.crt" --tls-private-key-file "$dir/api.key" \
     --service-account-issuer https://kubernetes.default.svc --service-account-key-file "$dir/accounts.key" \
@@ -83,11 +82,14 @@ YAML
   ready() { curl -fsS --cacert "$dir/ca.crt" -H 'Authorization: Bearer admin-token' "$(cat "$dir/url")/readyz" >/dev/null 2>&1; }
   # It has been seen to take 6 s. Whatever it says when it does not is in its log.
   (until_true 90 'the start of kube-apiserver' ready) || { tail -n 20 "$dir/kube-apiserver.log" "$dir/etcd.log" >&2; return 1; }
+  # The controllers that make pods of Deployments, and EndpointSlices of pods. Nobody runs the pods.
+  run "$dir" kube-controller-manager kube-controller-manager --kubeconfig "$dir/kubeconfig" --leader-elect=false \
+    --secure-port 0 --controllers deployment-controller,replicaset-controller,endpointslice-controller,disruption-controller
 }
 
 down() { # DIR
   local name pid
-  for name in kube-apiserver etcd; do
+  for name in kube-controller-manager kube-apiserver etcd; do
     pid=$(cat "$1/$name.pid" 2>/dev/null) || continue
     kill "$pid" 2>/dev/null || true
     while kill -0 "$pid" 2>/dev/null; do sleep 0.1; done

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The manifests and the Kubernetes backend against a real API server: kube-apiserver with etcd, in a network of their own.
-# A server is there and answers; nobody runs pods. Used by `make test-kubernetes`, after the programs are built.
+# The manifests and the Kubernetes backend against a real API server: kube-apiserver with etcd and the controllers, in a
+# network of their own. One of the tests runs the pods. Used by `make test-kubernetes`, after the programs are built.
 . "$(dirname "${BASH_SOURCE[0]}")/lib.sh"
 PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 
@@ -23,7 +23,8 @@ say "kube-apiserver $(kubectl get --raw /version | jq -r .gitVersion) answers"
 mkdir "$dir/manifests"
 scripts/kubernetes.sh render "$dir/manifests"
 kubectl apply -f .tools/pkg/kubernetes-crds/ >/dev/null
-until_true 20 'the definitions of other kinds' kubectl get scaledobjects,servicemonitors -A
+defined() { kubectl get scaledobjects,servicemonitors -A >/dev/null 2>&1; }
+until_true 20 'the definitions of other kinds' defined
 # What is refused in a namespace that does not exist is tried in one that does, with the labels that the overlay gives it.
 kubectl apply -f deploy/kubernetes/overlays/small/namespace.yaml >/dev/null
 for file in "$dir"/manifests/*.yaml; do

@@ -8,8 +8,8 @@
 #   check       build, cargo-deny, shellcheck, promtool and a parser of its queries, and kustomize and kubernetes-validate
 #               for the manifests
 #   observability  test, and Alertmanager, an OpenTelemetry Collector
-#   kubernetes  build, and a real API server of Kubernetes: kube-apiserver (ten minutes to compile), etcd, kubectl,
-#               kustomize
+#   kubernetes  build, and a real API server of Kubernetes: kube-apiserver and kube-controller-manager (fifteen minutes to
+#               compile), etcd, kubectl, kustomize
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
@@ -212,10 +212,10 @@ check_tools() {
     step "Python kubernetes-validate $KUBERNETES_VALIDATE" kubernetes_validate
 }
 
-# kube_apiserver DIR: Kubernetes' own module cannot be installed from outside, because it replaces its parts
+# kubernetes_program NAME DIR: Kubernetes' own module cannot be installed from outside, because it replaces its parts
 # (k8s.io/api and others) by folders. So a module made here requires it and takes the published parts instead.
-kube_apiserver() {
-  local dir=$1 src=$1/src part gomod parts=() version=k8s.io/component-base/version
+kubernetes_program() {
+  local name=$1 dir=$2 src=$2/src part gomod parts=() version=k8s.io/component-base/version
   mkdir "$src"
   gomod=$(cd "$src" && GOFLAGS='' go mod download -json k8s.io/kubernetes@v$KUBERNETES | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p') &&
     [ -n "$gomod" ] && sed '/^replace (/,/^)/d' "$gomod" >"$src/go.mod" || return
@@ -223,11 +223,11 @@ kube_apiserver() {
     parts+=(-replace "$part=$part@v0.${KUBERNETES#*.}")
   done
   ( cd "$src" && chmod u+w go.mod && export GOFLAGS='' CGO_ENABLED=0 &&
-      go mod edit -module kube-apiserver-tool -require k8s.io/kubernetes@v$KUBERNETES "${parts[@]}" &&
-      nice go build -mod=mod -p "${GO_JOBS:-2}" -trimpath -o ../kube-apiserver \
+      go mod edit -module kubernetes-tool -require k8s.io/kubernetes@v$KUBERNETES "${parts[@]}" &&
+      nice go build -mod=mod -p "${GO_JOBS:-2}" -trimpath -o "../$name" \
         -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<$KUBERNETES)" \
-        k8s.io/kubernetes/cmd/kube-apiserver ) &&
-    rm -rf "$src" && [ -x "$dir/kube-apiserver" ]
+        "k8s.io/kubernetes/cmd/$name" ) &&
+    rm -rf "$src" && [ -x "$dir/$name" ]
 }
 
 # kubernetes_crds DIR: the definitions of the kinds that KEDA and the Prometheus operator add, as their modules have them.
@@ -247,7 +247,8 @@ kubernetes_tools() {
   into kubernetes-crds "$KEDA-$PROMETHEUS_OPERATOR" kubernetes_crds
   ln -sfn "kubernetes-crds-$KEDA-$PROMETHEUS_OPERATOR" "$TOOLS/pkg/kubernetes-crds"
   program kustomize $KUSTOMIZE go_install sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE
-  program kube-apiserver $KUBERNETES kube_apiserver
+  program kube-apiserver $KUBERNETES kubernetes_program kube-apiserver
+  program kube-controller-manager $KUBERNETES kubernetes_program kube-controller-manager
 }
 
 bench_tools() {
