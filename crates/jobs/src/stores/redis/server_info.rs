@@ -49,7 +49,7 @@ impl ServerInfo {
                 _ => {}
             }
         }
-        self.usage = std::mem::take(&mut self.usage).fuller(usage);
+        self.usage = self.usage.fuller(usage);
     }
 
     /// A warning for people, before it goes wrong.
