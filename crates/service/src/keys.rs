@@ -29,6 +29,8 @@ config::choice! {
         Consul = "consul",
         /// The instances that the configuration lists.
         Fixed = "fixed",
+        /// The API server of Kubernetes.
+        Kubernetes = "kubernetes",
         /// The memory of this process.
         Memory = "memory",
     }
@@ -61,7 +63,7 @@ config::keys! {
     /// How the registry is reached.
     #[derive(Clone, Debug)]
     pub(crate) struct RegistryKeys: "Registry" {
-        /// Registry of instances: Consul, a fixed list, or the memory of the process.
+        /// Registry of instances: Consul, a fixed list, Kubernetes, or the memory of the process.
         discovery: RegistryKind = config::choice("consul"),
         /// Consul's address, with or without a scheme. Empty: `consul_host` and `consul_port`.
         consul_http_addr: Option<String> = optional(),
@@ -77,6 +79,21 @@ config::keys! {
         consul_client_cert: Option<PathBuf> = path(),
         /// PEM file of the key of `consul_client_cert`.
         consul_client_key: Option<PathBuf> = path(),
+        /// Address of the Kubernetes API, for `discovery = "kubernetes"`. Empty:
+        /// `kubernetes_service_host` and `kubernetes_service_port`.
+        kubernetes_api: Option<String> = optional(),
+        /// Host of the Kubernetes API, where `kubernetes_api` is empty. Kubernetes sets its variable in
+        /// every pod.
+        kubernetes_service_host: String = text("kubernetes.default.svc"),
+        /// Port of the Kubernetes API, where `kubernetes_api` is empty. Kubernetes sets its variable in
+        /// every pod.
+        kubernetes_service_port: u16 = port(443),
+        /// Namespace of the mesh in Kubernetes. Empty: that of the pod, else `default`.
+        kubernetes_namespace: Option<String> = optional(),
+        /// File of the token for the Kubernetes API. It is read for each request. Empty: the pod's.
+        kubernetes_token_file: Option<PathBuf> = path(),
+        /// PEM file of the authorities of the Kubernetes API. Empty: the pod's.
+        kubernetes_ca_file: Option<PathBuf> = path(),
     }
 }
 

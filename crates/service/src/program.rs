@@ -61,7 +61,7 @@ async fn serve(
     build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<()> {
     let mut signals = Signals::new().context("watch for signals")?;
-    let instance_id = spec.instance_id(&advertise::hostname());
+    let instance_id = advertise::instance_id(spec, &config);
     let guard = log(spec, &config, &instance_id)?;
     let discovery = registration::registry(&config)?;
     let running = run::start_as(instance_id, spec, config, discovery, build).await?;

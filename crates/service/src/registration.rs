@@ -3,8 +3,8 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use discovery::{
-    Check, Discovery, Registration,
-    backends::{self, BackendOptions, ConsulOptions},
+    Check, Discovery, Registration, authority,
+    backends::{self, BackendOptions, ConsulOptions, KubernetesOptions},
 };
 
 use crate::{
@@ -22,11 +22,13 @@ pub fn registry(config: &Config) -> Result<Arc<dyn Discovery>, discovery::Error>
     let backend = match keys.discovery {
         RegistryKind::Consul => "consul",
         RegistryKind::Fixed => "fixed",
+        RegistryKind::Kubernetes => "kubernetes",
         RegistryKind::Memory => "memory",
     };
     let options = BackendOptions {
         consul: consul_options(config),
         fixed: WatchKeys::from_config(config).fixed_instances,
+        kubernetes: keys.kubernetes(),
     };
     backends::build(backend, &options)
 }
@@ -63,6 +65,22 @@ impl RegistryKeys {
         } = self;
         let address = self.consul_http_addr.clone();
         address.unwrap_or_else(|| format!("{consul_host}:{consul_port}"))
+    }
+
+    /// How the API of Kubernetes is reached: `kubernetes_api` before host and port.
+    fn kubernetes(&self) -> KubernetesOptions {
+        let address = self.kubernetes_api.clone().unwrap_or_else(|| {
+            let host = self.kubernetes_service_host.trim_matches(['[', ']']);
+            authority(host, self.kubernetes_service_port)
+        });
+        let of_pod = KubernetesOptions::at(address);
+        let (token_file, ca_file) = (&self.kubernetes_token_file, &self.kubernetes_ca_file);
+        KubernetesOptions {
+            namespace: self.kubernetes_namespace.clone(),
+            token_file: token_file.clone().unwrap_or(of_pod.token_file),
+            ca_file: ca_file.clone().unwrap_or(of_pod.ca_file),
+            address: of_pod.address,
+        }
     }
 }
 
@@ -121,6 +139,42 @@ mod tests {
         assert_eq!(
             address(&[host, ("consul_http_addr", "https://c")]),
             "https://c"
+        );
+    }
+
+    #[test]
+    fn kubernetes_is_where_the_most_exact_key_says() {
+        let options = |set: &[(&str, &str)]| {
+            let loader = set.iter().fold(SPEC.loader(), |it, (k, v)| it.set(k, *v));
+            RegistryKeys::from_config(&loader.load().unwrap()).kubernetes()
+        };
+        let (host, port) = (
+            ("kubernetes_service_host", "fd00::1"),
+            ("kubernetes_service_port", "6443"),
+        );
+        assert_eq!(
+            options(&[]),
+            KubernetesOptions::at("kubernetes.default.svc:443")
+        );
+        assert_eq!(
+            options(&[host, port]),
+            KubernetesOptions::at("[fd00::1]:6443")
+        );
+        let exact = options(&[
+            host,
+            ("kubernetes_api", "https://api"),
+            ("kubernetes_namespace", "mesh"),
+            ("kubernetes_token_file", "/t"),
+            ("kubernetes_ca_file", "/c"),
+        ]);
+        assert_eq!(
+            exact,
+            KubernetesOptions {
+                address: "https://api".to_owned(),
+                namespace: Some("mesh".to_owned()),
+                token_file: "/t".into(),
+                ca_file: "/c".into(),
+            }
         );
     }
 

@@ -65,7 +65,7 @@ pub async fn start(
     discovery: Arc<dyn Discovery>,
     build: impl FnOnce(&Context) -> anyhow::Result<Services>,
 ) -> anyhow::Result<ServerHandle> {
-    let instance_id = spec.instance_id(&advertise::hostname());
+    let instance_id = advertise::instance_id(spec, &config);
     start_as(instance_id, spec, config, discovery, build).await
 }
 

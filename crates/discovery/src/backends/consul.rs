@@ -5,7 +5,6 @@
 //! | `options`, `client`, `request`, `api_types`, `kv` | one request to Consul's HTTP API |
 //! | `visibility` | whether an empty answer is true, or all that the ACL token may see |
 //! | `blocking_query`, `sources`, `index`, `pacing` | one question, followed by blocking queries |
-//! | `stale_grace`, `outage` | what an outage may have lost, and who logs it |
 //! | `watch_state`, `watches` | the watches that run, and their tasks |
 //! | `bulk_watcher`, `resync` | one query for all, above 100 services |
 //! | `cache` | the last known set on disk |
@@ -18,12 +17,10 @@ mod client;
 mod index;
 mod kv;
 mod options;
-mod outage;
 mod pacing;
 mod request;
 mod resync;
 mod sources;
-mod stale_grace;
 mod visibility;
 mod watch_state;
 mod watches;

@@ -11,11 +11,16 @@ use tokio::{
 use super::{
     client::{Answer, ConsulApi, QueryMode},
     index::QueryIndex,
-    outage::{Outages, WatchOutage},
     pacing::{MIN_INTERVAL, interval, pauses},
-    stale_grace::{Item, StaleGrace},
 };
-use crate::{Error, publish::publish};
+use crate::{
+    Error,
+    backends::{
+        outage::{Outages, WatchOutage},
+        stale_grace::{Item, StaleGrace},
+    },
+    publish::publish,
+};
 
 /// How long the first answer may take before the cache is shown instead.
 const USE_CACHE_AFTER: Duration = Duration::from_secs(1);
@@ -188,7 +193,7 @@ mod tests {
     use super::*;
     use crate::{
         Catalog,
-        backends::consul::{sources::CatalogSource, stale_grace::GRACE},
+        backends::{consul::sources::CatalogSource, stale_grace::GRACE},
     };
 
     type Receiver = watch::Receiver<Option<Arc<Catalog>>>;

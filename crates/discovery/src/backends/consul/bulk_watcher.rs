@@ -15,11 +15,10 @@ use super::{
     api_types::{StateRow, checks_by_service, differing},
     client::Answer,
     index::QueryIndex,
-    outage::WatchOutage,
     pacing::{MIN_INTERVAL, interval, pauses},
     watch_state::{Mode, WatchState},
 };
-use crate::Error;
+use crate::{Error, backends::outage::WatchOutage};
 
 /// Watches all checks until few services are watched.
 pub(super) async fn run(state: Arc<WatchState>) {
@@ -117,7 +116,7 @@ impl BulkWatcher {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::backends::consul::outage::Outages;
+    use crate::backends::outage::Outages;
 
     fn watcher() -> BulkWatcher {
         let failing = WatchOutage::new(Outages::default());

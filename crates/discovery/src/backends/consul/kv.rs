@@ -8,9 +8,8 @@ use reqwest::Method;
 use super::{
     blocking_query::Source,
     client::{Answer, ConsulApi, QueryMode, REQUEST_TIMEOUT, path_segment},
-    stale_grace::Item,
 };
-use crate::{Error, KvEntries};
+use crate::{Error, KvEntries, backends::stale_grace::Item};
 
 /// All keys with the prefix of the mesh.
 #[derive(Debug)]

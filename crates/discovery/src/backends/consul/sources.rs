@@ -12,10 +12,12 @@ use super::{
     api_types,
     blocking_query::{Answers, Source},
     client::{ConsulApi, QueryMode},
-    stale_grace::Item,
     visibility::{EmptyAnswer, Visibility},
 };
-use crate::{Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, status::LeftOuts, validate};
+use crate::{
+    Catalog, Error, Instance, InstanceKey, LeftOut, Snapshot, backends::stale_grace::Item,
+    status::LeftOuts, validate,
+};
 
 /// The services of the mesh, with their tags.
 #[derive(Debug, Default)]

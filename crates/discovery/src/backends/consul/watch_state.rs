@@ -9,8 +9,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{cache::KnownState, client::ConsulApi, outage::Outages};
-use crate::{Catalog, KvEntries, Snapshot};
+use super::{cache::KnownState, client::ConsulApi};
+use crate::{Catalog, KvEntries, Snapshot, backends::outage::Outages};
 
 /// Above this many services one bulk watch replaces one blocking query per service. Consul accepts
 /// 200 connections from one client address, and each blocking query holds one.

@@ -1,4 +1,4 @@
-//! Logs once that Consul is unreachable and once that it is back, however many watches notice.
+//! Logs once that a registry is unreachable and once that it is back, however many watches notice.
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -20,9 +20,9 @@ pub(super) struct WatchOutage {
 
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Cause {
-    /// Consul answers with this error. Watches with the same answer count together.
+    /// The registry answers with this error. Watches with the same answer count together.
     Answered(String),
-    /// Consul is unreachable: the same for every watch.
+    /// The registry is unreachable: the same for every watch.
     Away,
 }
 
