@@ -268,7 +268,7 @@ pub struct StoreHealth {
 
 /// How full a store is: of several servers, the fullest. `None` for what it does not tell, or has no
 /// limit of.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct StoreUsage {
     /// Bytes of memory, or of the disk for a store that is kept there.
     pub memory: Option<u64>,

@@ -162,7 +162,12 @@ impl KubernetesApi {
         outcome
     }
 
-    async fn get_once(&self, kind: Kind, query: &str, limit: Duration) -> Result<Response, Failure> {
+    async fn get_once(
+        &self,
+        kind: Kind,
+        query: &str,
+        limit: Duration,
+    ) -> Result<Response, Failure> {
         let path = format!("{}&{query}", kind.path(&self.namespace));
         let answer = self.send(Method::GET, &path, None, limit).await?;
         if answer.status().is_success() {
