@@ -125,7 +125,10 @@ doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits 
 
 ##@ Develop
 
-.PHONY: tools check keys test test-openapi test-containers test-kubernetes
+.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes
+dev: ## Build what changed, and restart the containers of those programs and no others
+	scripts/dev.sh
+
 tools: ## Install what building, testing and checking need
 	scripts/tools.sh all
 
@@ -135,6 +138,9 @@ check: ## Style: formatting, lints, licences, scripts
 
 keys: ## Write config/example.toml and the guide's tables of keys, metrics and policies anew
 	WRITE_KEYS=1 cargo test -q --locked -p mesh-testkit --test every_key the_documents_are
+
+dashboards: ## Write Grafana's dashboards anew, after a change of deploy/grafana/dashboards.py
+	python3 deploy/grafana/dashboards.py
 
 test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis
 	@scripts/tools.sh test
@@ -151,6 +157,9 @@ test-openapi: ## Send the gateway what its own description allows, and what it d
 
 test-containers: ## Scale and restart the mesh in Docker, under load
 	scripts/test-containers.sh
+
+test-observability: ## Faults in a mesh of programs, until each alert reaches a webhook and ends; every query of the dashboards
+	scripts/test-observability.sh
 
 test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes ten minutes once
 	@scripts/tools.sh kubernetes

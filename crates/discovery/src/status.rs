@@ -53,7 +53,7 @@ impl AnswerCounts {
         self.note_error(outcome.as_ref().err());
     }
 
-    /// Counts a request that failed so, or was answered.
+    /// Counts a request that had this error, or none.
     pub(crate) fn note_error(&self, error: Option<&Error>) {
         let place = match error {
             None => 0,

@@ -143,6 +143,7 @@ impl Discovery for Kubernetes {
             error: self.outages.error().map(|error| error.to_string()),
             cached_seconds: None,
             left_out: self.store.left_out(),
+            // The API server hides nothing: it refuses.
             hidden: Vec::new(),
             answers: self.api.answers.list(),
             last_answer: self.api.answers.last_answer(),

@@ -21,8 +21,17 @@ impl Document {
 
     /// All that are written for people.
     pub(crate) fn all() -> Vec<Self> {
+        Self::of(&["", "docs/guide", "docs/adr"])
+    }
+
+    /// Those, and the runbooks. Their commands have placeholders and need what they look for.
+    pub(crate) fn with_runbooks() -> Vec<Self> {
+        Self::of(&["", "docs/guide", "docs/adr", "docs/runbooks"])
+    }
+
+    fn of(folders: &[&str]) -> Vec<Self> {
         let mut documents = Vec::new();
-        for folder in ["", "docs/guide", "docs/adr"] {
+        for folder in folders {
             let entries = fs::read_dir(tools::root().join(folder)).expect("the folder is there");
             for entry in entries {
                 let name = entry.expect("it can be listed").file_name();

@@ -143,7 +143,7 @@ fn every_make_target_and_script_that_is_named_exists() {
         targets.contains(target) || pattern.is_some_and(|it| targets.contains(it.as_str()))
     };
     let mut named = 0;
-    for document in Document::all() {
+    for document in Document::with_runbooks() {
         for code in document.code() {
             for target in documents::after(code, "make ") {
                 assert!(exists(target), "{}: make {target}", document.path);
@@ -161,7 +161,7 @@ fn every_make_target_and_script_that_is_named_exists() {
 
 #[test]
 fn every_link_between_documents_leads_somewhere() {
-    for document in Document::all() {
+    for document in Document::with_runbooks() {
         let folder = Path::new(&document.path).parent().expect("it is a file");
         for link in documents::after(&document.text, "](") {
             let outside = link.is_empty() || link.starts_with("http");
@@ -174,7 +174,7 @@ fn every_link_between_documents_leads_somewhere() {
 #[test]
 fn every_source_file_that_is_named_by_its_path_exists() {
     let mut named = 0;
-    for document in Document::all() {
+    for document in Document::with_runbooks() {
         let paths = document.code().filter(|code| code.contains('/'));
         for path in paths.filter(|path| path.ends_with(".rs") && !path.contains(['*', ' '])) {
             let places = ["", "crates"].map(|folder| tools::root().join(folder).join(path));

@@ -154,26 +154,18 @@ impl KubernetesApi {
     }
 
     async fn get(&self, kind: Kind, query: &str, limit: Duration) -> Result<Response, Failure> {
-        let outcome = self.get_once(kind, query, limit).await;
-        self.answers.note_error(match &outcome {
-            Ok(_) | Err(Failure::Gone) => None,
-            Err(Failure::Error(error)) => Some(error),
-        });
-        outcome
-    }
-
-    async fn get_once(
-        &self,
-        kind: Kind,
-        query: &str,
-        limit: Duration,
-    ) -> Result<Response, Failure> {
         let path = format!("{}&{query}", kind.path(&self.namespace));
-        let answer = self.send(Method::GET, &path, None, limit).await?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        Err(self.error(answer, Right::Read(kind)).await)
+        let got = match self.send(Method::GET, &path, None, limit).await {
+            Ok(answer) if answer.status().is_success() => Ok(answer),
+            Ok(answer) => Err(self.error(answer, Right::Read(kind)).await),
+            Err(error) => Err(error.into()),
+        };
+        // A version that is too old is an answer like others.
+        self.answers.note_error(match &got {
+            Err(Failure::Error(error)) => Some(error),
+            Ok(_) | Err(Failure::Gone) => None,
+        });
+        got
     }
 
     async fn send(
