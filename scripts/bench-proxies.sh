@@ -101,6 +101,9 @@ serve() {
       start 0 envoy -c "$WORK/envoy.yaml" --concurrency 1 --disable-hot-restart -l critical ;;
     'plain hyper') start 0 "$BIN/examples/plain_proxy" "127.0.0.1:$PROXY" $(printf '127.0.0.1:%s ' $SERVERS) ;;
     'router, 2 threads') mcp_router RELAY_THREADS=2 ;;
+    'router, access log') mcp_router ACCESS_LOG="$WORK/access.log" ;;
+    'router, trace_ratio = '*)
+      mcp_router TRACE_RATIO="${1##* }" OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"$COLLECTOR" ;;
     'router '*) mcp_router LB_POLICY="${1#router }" ;;
     'router'*) mcp_router ;;
   esac

@@ -8,7 +8,7 @@
 ROUNDS=${1:-3} LENGTH=${2:-3} BASE=${BENCH_PORT:-27000}
 export PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
-PROXY=$BASE CONSUL=$((BASE + 10))
+PROXY=$BASE CONSUL=$((BASE + 10)) COLLECTOR=$((BASE + 15))
 EVEN="$((BASE + 1)) $((BASE + 2)) $((BASE + 3))" MIXED="$((BASE + 4)) $((BASE + 5)) $((BASE + 6))"
 # Messages in an answer; options of the load besides; the core of the proxy.
 MESSAGES=1 PACE=() CORE=0
@@ -19,6 +19,7 @@ PEERS=('HAProxy' 'Envoy' 'plain hyper' 'router')
 ROWS='100_B,_8×16 8 16 100
 100_B,_64×4 64 4 100
 64_KiB,_4×4 4 4 65536'
+OBSERVED_ROWS=$(head -2 <<<"$ROWS")
 if [ -n "${QUICK:-}" ]; then
   PROXIES=("${PEERS[@]}")
 else
@@ -29,6 +30,7 @@ $ROWS
 1_KiB,_64×4 64 4 1024
 64_KiB,_1×1 1 1 65536"
 fi
+OBSERVED=('router' 'router, trace_ratio = 0.01' 'router, trace_ratio = 1' 'router, access log')
 MIXED_PROXIES=('HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request' 'router peak_ewma')
 [ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the proxy, one for the rest'
 
@@ -153,7 +155,7 @@ consul_serves() { curl -fsS "http://127.0.0.1:$CONSUL/v1/catalog/nodes" 2>/dev/n
 
 scripts/tools.sh bench
 cargo build -q --release --locked -p mcp-router -p mesh-relay -p mesh-testkit \
-  --bin mcp-router --example backend --example plain_proxy
+  --bin mcp-router --example backend --example plain_proxy --example otlp_sink
 for bytes in 100 1024 65536; do frame $bytes >"$WORK/$bytes.bin"; done
 mkdir "$WORK/nginx-body"
 slow=${MIXED##* } normal=${MIXED% *}
@@ -163,6 +165,7 @@ start 1 consul agent -dev -node=bench -log-level=warn -bind=127.0.0.1 -client=12
   -http-port=$CONSUL -dns-port=$((BASE + 11)) -server-port=$((BASE + 12)) -serf-lan-port=$((BASE + 13)) \
   -serf-wan-port=$((BASE + 14))
 until_true 30 'Consul' consul_serves
+start 1 "$BIN/examples/otlp_sink" 127.0.0.1:$COLLECTOR
 announce bench-echo bench.Echo $EVEN
 announce bench-mixed bench.Mixed $MIXED
 announce bench-healthy bench.Healthy $normal
@@ -184,6 +187,12 @@ for ROUND in $(seq "$ROUNDS"); do
   PACE=(--rps="$RATE")
   for name in "${PEERS[@]}"; do measure rate "100 B, 8×16, $((RATE * 8)) calls/s" "$name" 8 16 100 "$LENGTH"; done
   PACE=()
+  while read -r label connections calls bytes; do
+    for name in "${OBSERVED[@]}"; do
+      measure observed "${label//_/ }" "$name" "$connections" "$calls" "$bytes" "$LENGTH" </dev/null
+      rm -f "$WORK/access.log"
+    done
+  done <<<"$OBSERVED_ROWS"
   CORE=0,1
   for name in 'router' 'router, 2 threads'; do measure threads '100 B, 64×4' "$name" 64 4 100 "$LENGTH"; done
   CORE=0
@@ -224,6 +233,13 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	The rate is 60 % of what the slowest of these four reached above. It shows the latency when no proxy is at its limit.
 
 	$(table rate HAProxy Envoy 'plain hyper')
+
+	## What observability costs
+
+	Metrics are always on. Traces go to a collector on core 1 that takes everything and keeps nothing. The access log is a
+	file, a line for each call.
+
+	$(table observed router)
 
 	## Two threads
 

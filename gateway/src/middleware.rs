@@ -10,8 +10,7 @@ use axum::{
     response::{IntoResponse as _, Response},
 };
 use http::{HeaderName, HeaderValue, Method, Uri, request::Parts};
-use telemetry::propagation;
-use tracing::{Instrument as _, Span, field::Empty};
+use telemetry::{ScopedSpan, SpanKind, TraceContext};
 
 use crate::{
     body::check_content_type,
@@ -34,16 +33,12 @@ pub(crate) async fn on_request(State(app): State<App>, request: Request, next: N
     let path = parts.uri.path().to_owned();
     let route = parts.extensions.get::<MatchedPath>();
     let route = route.map_or("_OTHER", |route| route.as_str()).to_owned();
-    let span = span(&parts, &route);
+    let mut span = span(&app, &parts, &route);
     let cors = app.web.cors(&parts);
     let mut answer = match admit(&app, &parts, &body, &route, started) {
         Err(problem) => problem.into_response(),
         Ok(()) if cors::is_preflight(&parts) => cors::preflight(cors.as_ref()),
-        Ok(()) => {
-            next.run(Request::from_parts(parts, body))
-                .instrument(span.clone())
-                .await
-        }
+        Ok(()) => span.run(next.run(Request::from_parts(parts, body))).await,
     };
     if let Some(mut problem) = answer.extensions_mut().remove::<Problem>() {
         problem.instance = path;
@@ -66,11 +61,9 @@ pub(crate) async fn on_request(State(app): State<App>, request: Request, next: N
     let status = answer.status().as_u16();
     app.metrics
         .observe(&method, &route, status, started.elapsed());
-    if !span.is_disabled() {
-        span.record("http.response.status_code", status);
-        if status >= 500 {
-            span.record("otel.status_code", "ERROR");
-        }
+    span.record(|fields| fields.number("http.response.status_code", status.into()));
+    if status >= 500 {
+        span.fail(answer.status().as_str());
     }
     answer.headers_mut().insert(REQUEST_ID, id);
     cors::add_headers(&mut answer, cors, app.web.has_origins());
@@ -133,20 +126,27 @@ fn request_id(request: &Request) -> HeaderValue {
     given.filter(fits).cloned().unwrap_or_else(made)
 }
 
-fn span(parts: &Parts, route: &str) -> Span {
-    if !telemetry::tracing_enabled() {
-        return Span::none();
-    }
-    let name = format!("{} {route}", parts.method);
-    let span = tracing::info_span!(
-        "http.server",
-        otel.name = name,
-        otel.kind = "server",
-        otel.status_code = Empty,
-        http.request.method = %parts.method,
-        http.route = route,
-        http.response.status_code = Empty,
-    );
-    propagation::set_parent(&span, &parts.headers);
+/// The span of a request, below its caller's context.
+fn span(app: &App, parts: &Parts, route: &str) -> ScopedSpan {
+    let caller = TraceContext::of(&parts.headers);
+    let known = [
+        Method::GET,
+        Method::HEAD,
+        Method::POST,
+        Method::PUT,
+        Method::PATCH,
+        Method::DELETE,
+        Method::OPTIONS,
+    ];
+    let method = known.contains(&parts.method).then(|| parts.method.as_str());
+    let method = method.unwrap_or("_OTHER");
+    let mut span = ScopedSpan::below(caller, format!("{method} {route}"), SpanKind::Server);
+    span.record(|fields| {
+        fields.text("http.request.method", method);
+        fields.text("http.route", route);
+        if let Some(client) = request_context::client(parts, &app.proxies) {
+            fields.text("client.address", &client.to_string());
+        }
+    });
     span
 }

@@ -9,15 +9,14 @@ use service::{
     PeerAddr,
     clients::{Network, X_FORWARDED_FOR, client_address},
 };
-use telemetry::propagation;
-use tracing::Span;
+use telemetry::{TRACEPARENT, TRACESTATE, TraceContext};
 
 use crate::{problem::Problem, state::App};
 
 const IDEMPOTENCY_KEY: &str = "idempotency-key";
 const TRACE_HEADERS: [HeaderName; 2] = [
-    HeaderName::from_static("traceparent"),
-    HeaderName::from_static("tracestate"),
+    HeaderName::from_static(TRACEPARENT),
+    HeaderName::from_static(TRACESTATE),
 ];
 /// The longest trace header that is carried on, in bytes.
 const MAX_TRACE: usize = 512;
@@ -77,18 +76,17 @@ pub(crate) fn client(parts: &Parts, proxies: &[Network]) -> Option<IpAddr> {
     Some(client_address(peer.ip().to_canonical(), proxies, named))
 }
 
+/// The caller's context, or that of the request's span.
 fn trace(headers: &HeaderMap) -> BTreeMap<String, String> {
-    let mut carried = HeaderMap::new();
+    let mut carried = BTreeMap::new();
     for name in TRACE_HEADERS {
-        if let Some(value) = headers.get(&name).filter(|value| value.len() <= MAX_TRACE) {
-            carried.insert(name, value.clone());
+        let value = headers.get(&name).filter(|value| value.len() <= MAX_TRACE);
+        if let Some(value) = value.and_then(|value| value.to_str().ok()) {
+            carried.insert(name.as_str().to_owned(), value.to_owned());
         }
     }
-    propagation::inject(&Span::current(), &mut carried);
-    let text = carried.iter().filter_map(|(name, value)| {
-        Some((name.as_str().to_owned(), value.to_str().ok()?.to_owned()))
-    });
-    text.collect()
+    TraceContext::carry_current(&mut carried);
+    carried
 }
 
 #[cfg(test)]

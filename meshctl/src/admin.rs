@@ -6,13 +6,20 @@ use std::{
 };
 
 use anyhow::Context as _;
-use reqwest::{Client, header, redirect::Policy};
+use reqwest::{Client, Response, StatusCode, header, redirect::Policy};
 use telemetry::root_cause;
+use tokio::time::timeout;
 
 /// Longest wait for a connection.
 const CONNECT: Duration = Duration::from_secs(1);
 /// Longest wait for an answer.
 const ANSWER: Duration = Duration::from_secs(3);
+/// What is said of one that does not answer.
+const SLOW: &str = "it does not answer in time";
+/// The limit of an answer that goes on: a year.
+const ENDLESS: Duration = Duration::from_secs(365 * 86_400);
+/// Characters of a refusal that are shown.
+const LONGEST_REASON: usize = 500;
 /// Largest answer that is read, in bytes.
 const LARGEST: usize = 32 << 20;
 
@@ -58,11 +65,35 @@ impl AdminClient {
     /// # Errors
     /// Why there is none.
     pub(crate) async fn get(&self, address: &str, path: &str) -> Result<Answer, String> {
-        let mut request = self.http.get(format!("http://{address}{path}"));
-        if let Some(token) = &self.token {
-            request = request.bearer_auth(token);
+        read(self.request(address, path)).await
+    }
+
+    /// An answer to GET that goes on for as long as it is read.
+    ///
+    /// # Errors
+    /// Why there is none.
+    pub(crate) async fn open(&self, address: &str, path: &str) -> Result<Response, String> {
+        let request = self.request(address, path).timeout(ENDLESS);
+        let answer = timeout(ANSWER, request.send()).await;
+        let answer = answer.map_err(|_| SLOW.to_owned())?;
+        let answer = answer.map_err(|error| why(&error))?;
+        if answer.status() == StatusCode::OK {
+            return Ok(answer);
         }
-        read(request).await
+        let status = answer.status();
+        let text = answer.text().await.map_err(|error| why(&error))?;
+        Err(match text.trim() {
+            "" => format!("it answers {status}"),
+            text => text.chars().take(LONGEST_REASON).collect(),
+        })
+    }
+
+    fn request(&self, address: &str, path: &str) -> reqwest::RequestBuilder {
+        let request = self.http.get(format!("http://{address}{path}"));
+        match &self.token {
+            Some(token) => request.bearer_auth(token),
+            None => request,
+        }
     }
 }
 
@@ -95,7 +126,7 @@ pub(crate) async fn read(request: reqwest::RequestBuilder) -> Result<Answer, Str
 
 fn why(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return "it does not answer in time".to_owned();
+        return SLOW.to_owned();
     }
     root_cause(error)
 }

@@ -13,6 +13,7 @@ mod list;
 mod run;
 mod schedules;
 mod status;
+mod tap;
 mod up;
 
 use clap::Parser;
@@ -46,6 +47,7 @@ subcommands! {
         Call(call::Call),
         Status(status::Status),
         Doctor(doctor::Doctor),
+        Tap(tap::Tap),
         Drain(drain::Drain),
         Jobs(jobs::Jobs),
         Schedules(schedules::Schedules),

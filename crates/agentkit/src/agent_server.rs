@@ -13,7 +13,7 @@ use service::{ActiveTasks, Context, Services};
 use tokio::sync::mpsc;
 use tonic::{Request, Response, Status, codegen::BoxStream};
 
-use crate::{About, Agent, OutputStream, Task, TaskError, TaskOutcome, task::respond};
+use crate::{About, Agent, OutputStream, Task, TaskError, TaskOutcome, genai_span, task::respond};
 
 /// The content of the chunk that ends a stream.
 const COMPLETE: &str = "[COMPLETE]";
@@ -49,7 +49,10 @@ impl AgentService for AgentServer {
     ) -> Result<Response<TaskResponse>, Status> {
         let _active = self.active.begin();
         let task = Task::from(request.into_inner());
-        let result = self.agent.run(&task, &OutputStream::discard()).await;
+        let mut span = genai_span::agent(&self.context, &task);
+        let unread = OutputStream::discard();
+        let result = span.run(self.agent.run(&task, &unread)).await;
+        genai_span::ended(&mut span, &result);
         let facts = [
             ("agent_id", self.context.instance_id.clone()),
             ("processed_at", Utc::now().timestamp().to_string()),
@@ -67,7 +70,12 @@ impl AgentService for AgentServer {
         let (task_id, session_id) = (task.id.clone(), task.session.clone());
         let (stream, pieces) = OutputStream::channel();
         let agent = Arc::clone(&self.agent);
-        let work = Box::pin(async move { agent.run(&task, &stream).await });
+        let mut span = genai_span::agent(&self.context, &task);
+        let work = Box::pin(async move {
+            let result = span.run(agent.run(&task, &stream)).await;
+            genai_span::ended(&mut span, &result);
+            result
+        });
         let pieces = stream::unfold(Some((work, pieces, String::new())), next);
         let chunks = pieces.flat_map(stream::iter).map(move |piece| {
             // The task is active as long as its stream.

@@ -7,6 +7,7 @@ mod agent_server;
 mod artifacts;
 mod document_agent;
 mod functions;
+mod genai_span;
 mod json_api;
 mod output_stream;
 mod parameters;

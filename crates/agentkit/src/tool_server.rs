@@ -9,7 +9,7 @@ use proto::agentplatform::{
 use service::{Context, Services};
 use tonic::{Request, Response, Status};
 
-use crate::{About, Invocation, InvocationError, Tool};
+use crate::{About, Invocation, InvocationError, Tool, genai_span};
 
 struct ToolServer {
     context: Context,
@@ -43,7 +43,10 @@ impl ToolService for ToolServer {
             parameters: request.parameters.into(),
             session: request.session_id,
         };
-        let (success, result, error) = match self.tool.run(call).await {
+        let mut span = genai_span::tool(&self.context, &call);
+        let outcome = span.run(self.tool.run(call)).await;
+        genai_span::tool_ended(&mut span, &outcome);
+        let (success, result, error) = match outcome {
             Ok(result) => (true, result, String::new()),
             Err(InvocationError::Rejected(error)) => (false, String::new(), error),
             Err(InvocationError::Status(status)) => return Err(*status),

@@ -12,11 +12,11 @@ use http_body::{Body, Frame};
 use proto::MeshCause;
 use tokio::time::{Sleep, sleep_until};
 use tonic::{Code, Status};
-use tracing::Span;
 
 use crate::{
     CallAttempt, Error, Timestamp,
     acquire::InFlight,
+    attempt_span::AttemptSpan,
     call_timer::CallTimer,
     connection::Failure,
     connections::Endpoint,
@@ -30,13 +30,32 @@ use crate::{
 pub(crate) struct ActiveCall {
     in_flight: InFlight,
     replay: Replay,
+    span: Option<AttemptSpan>,
 }
 
 impl ActiveCall {
-    pub(crate) fn new(mut in_flight: InFlight, replay: Replay) -> Self {
+    pub(crate) fn new(mut in_flight: InFlight, replay: Replay, span: Option<AttemptSpan>) -> Self {
         let now = in_flight.attempt.now();
         in_flight.attempt.sent(now);
-        Self { in_flight, replay }
+        Self {
+            in_flight,
+            replay,
+            span,
+        }
+    }
+
+    /// It ended with this status.
+    pub(crate) fn ended(&self, status: Code, cause: Option<MeshCause>) {
+        if let Some(span) = &self.span {
+            span.end(status, cause);
+        }
+    }
+
+    /// It ended with this error.
+    pub(crate) fn failed(&self, error: &Error) {
+        if self.span.is_some() {
+            self.ended(error.status().code(), error.cause());
+        }
     }
 
     pub(crate) fn send(
@@ -71,7 +90,9 @@ impl ActiveCall {
     fn trailers(&self, trailers: &HeaderMap) {
         let (attempt, now) = self.attempt();
         attempt.trailers(|name| trailers.get(name).map(http::HeaderValue::as_bytes));
-        attempt.ended(grpc_status(trailers).map_or(Code::Ok, Code::from), now);
+        let status = grpc_status(trailers).map_or(Code::Ok, Code::from);
+        attempt.ended(status, now);
+        self.ended(status, None);
     }
 }
 
@@ -87,7 +108,6 @@ pub struct ResponseBody {
     /// Until the answer has ended.
     active: Option<ActiveCall>,
     deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
-    span: Span,
     /// Until the status is known.
     timer: Option<CallTimer>,
     cause: Option<MeshCause>,
@@ -100,23 +120,22 @@ impl ResponseBody {
             inner: Some(inner),
             active: Some(active),
             deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
-            span: Span::none(),
             timer: None,
             cause: None,
         };
         if ended {
             // Trailers only: the instance is done with the call.
+            body.is_over();
             body.end();
         }
         body
     }
 
-    /// Keeps a span open until the answer has ended.
-    pub(crate) fn with_span(mut self, span: Span) -> Self {
-        if self.active.is_some() {
-            self.span = span;
+    /// Nothing more comes.
+    fn is_over(&self) {
+        if let Some(span) = self.active.as_ref().and_then(|it| it.span.as_ref()) {
+            span.over();
         }
-        self
     }
 
     /// Counts the call when its status is known: now if that is all of the answer.
@@ -143,7 +162,6 @@ impl ResponseBody {
     fn end(&mut self) {
         self.inner = None;
         self.deadline = None;
-        self.span = Span::none();
         if let Some(active) = self.active.take() {
             active.replay.abort();
         }
@@ -155,6 +173,9 @@ impl ResponseBody {
         status: &Status,
         cause: Option<MeshCause>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
+        if let Some(active) = &self.active {
+            active.ended(status.code(), cause);
+        }
         self.count(Some(status.code().into()));
         self.end();
         self.cause = cause;
@@ -231,6 +252,7 @@ impl Body for ResponseBody {
                 this.end_with(&status, cause)
             }
             None => {
+                this.is_over();
                 this.count(None);
                 this.end();
                 Poll::Ready(None)

@@ -6,10 +6,10 @@ use backoff::Backoff;
 use discovery::Instance;
 use http::{Request, Response};
 use tokio::time::{Instant, sleep};
-use tracing::Instrument as _;
 
 use crate::{
-    Error, Mesh, ResponseBody, ServedBy, Target,
+    Error, Mesh, ResponseBody, Target,
+    attempt_span::CallTrace,
     body::grpc_status,
     call_timer::CallTimer,
     cluster_client::ClusterClient,
@@ -35,33 +35,6 @@ impl Mesh {
     /// When no instance answered. [`Error::status`] is the status for the caller. A status from an
     /// instance is an answer.
     pub async fn call(
-        &self,
-        target: &Target,
-        request: Request<tonic::body::Body>,
-        picked: impl FnMut(&Arc<Instance>) + Send,
-    ) -> Result<Response<ResponseBody>, Error> {
-        if !telemetry::tracing_enabled() {
-            return self.attempts(target, request, picked).await;
-        }
-        let span = tracing::info_span!(
-            "call",
-            otel.name = request.uri().path().trim_start_matches('/'),
-            otel.kind = "client",
-            rpc.system = "grpc",
-            mesh.service = &*target.service,
-            mesh.instance = tracing::field::Empty,
-        );
-        let (mut parts, body) = request.into_parts();
-        telemetry::propagation::inject(&span, &mut parts.headers);
-        let call = self.attempts(target, Request::from_parts(parts, body), picked);
-        let response = call.instrument(span.clone()).await?;
-        if let Some(ServedBy(instance)) = response.extensions().get() {
-            span.record("mesh.instance", &*instance.key.id);
-        }
-        Ok(response.map(|body| body.with_span(span)))
-    }
-
-    async fn attempts(
         &self,
         target: &Target,
         request: Request<tonic::body::Body>,
@@ -100,9 +73,11 @@ impl Mesh {
         });
         let (parts, body) = request.into_parts();
         let hedging = hedge::delay(&client, target, &parts);
+        let trace = CallTrace::of(&parts.headers);
         let call = |body| Call {
             client,
             target,
+            trace,
             parts: complete(parts, &target.service),
             replay: Replay::new(body, options.retry_buffer),
             deadline,

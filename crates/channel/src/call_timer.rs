@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use telemetry::{TraceContext, tracing_enabled};
 use tokio::time::Instant;
 use tonic::Code;
 
@@ -13,6 +14,8 @@ pub(crate) struct CallTimer {
     /// `/pkg.Service/Method`.
     path: String,
     began: Instant,
+    /// The trace that it belongs to, where that is recorded.
+    trace: Option<TraceContext>,
     ended: bool,
 }
 
@@ -22,6 +25,7 @@ impl CallTimer {
             client: Arc::clone(client),
             path: path.to_owned(),
             began: Instant::now(),
+            trace: TraceContext::current().filter(|it| it.sampled && tracing_enabled()),
             ended: false,
         }
     }
@@ -35,7 +39,7 @@ impl CallTimer {
         let service = cluster.had_instances().then(|| &**cluster.service());
         let took: Duration = self.began.elapsed();
         let calls = &self.client.metrics.calls;
-        calls.observe(service, &self.path, code, took, None);
+        calls.observe(service, &self.path, code, took, self.trace);
     }
 }
 

@@ -7,6 +7,7 @@
 
 mod acquire;
 mod attempt;
+mod attempt_span;
 mod body;
 mod call;
 mod call_timer;

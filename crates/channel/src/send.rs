@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use discovery::Instance;
 use http::{HeaderValue, Request, Response, header, request::Parts};
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
@@ -9,6 +10,7 @@ use tonic::Code;
 use crate::{
     Error, ResponseBody, ServedBy, Target,
     acquire::InFlight,
+    attempt_span::{AttemptSpan, CallTrace},
     body::{ActiveCall, grpc_status},
     cluster_client::ClusterClient,
     connections::Endpoint,
@@ -31,6 +33,7 @@ const PER_CONNECTION: [header::HeaderName; 5] = [
 pub(crate) struct Call<'a> {
     pub(crate) client: Arc<ClusterClient>,
     pub(crate) target: &'a Target,
+    pub(crate) trace: CallTrace,
     pub(crate) parts: Parts,
     pub(crate) replay: Replay,
     pub(crate) deadline: Option<Deadline>,
@@ -45,10 +48,15 @@ impl Call<'_> {
         replay: &Replay,
     ) -> Result<Response<ResponseBody>, Error> {
         let instance = in_flight.attempt.peer().instance();
-        let request = self.request(number, replay)?;
-        let active = ActiveCall::new(in_flight, replay.clone());
+        let (request, span) = self.request(number, replay, &instance)?;
+        let active = ActiveCall::new(in_flight, replay.clone(), span);
+        let failed = |error: Error| {
+            active.failed(&error);
+            error
+        };
         let mut abandon = AbandonOnDrop(Some(&active));
-        let response = self.within_deadline(active.send(request)).await?;
+        let response = self.within_deadline(active.send(request)).await;
+        let response = response.map_err(failed)?;
         abandon.0 = None;
         drop(abandon);
         match response {
@@ -57,16 +65,20 @@ impl Call<'_> {
                 let (attempt, now) = active.attempt();
                 attempt.answered_by_http(status, now);
                 let instance = instance.key.id.to_string();
-                Err(Error::Http { instance, status })
+                Err(failed(Error::Http { instance, status }))
             }
             Ok(response) if list_size(response.headers()) > self.max_header_bytes() => {
                 let (attempt, now) = active.attempt();
                 attempt.received(now);
-                Err(active.large_answer())
+                Err(failed(active.large_answer()))
             }
             Ok(response) => {
                 let (attempt, now) = active.attempt();
-                attempt.answered(grpc_status(response.headers()).map(Code::from), now);
+                let status = grpc_status(response.headers()).map(Code::from);
+                attempt.answered(status, now);
+                if let Some(status) = status {
+                    active.ended(status, None);
+                }
                 let deadline = self.deadline;
                 let mut response = response.map(|body| ResponseBody::new(body, active, deadline));
                 response.extensions_mut().insert(ServedBy(instance));
@@ -74,7 +86,7 @@ impl Call<'_> {
             }
             Err(failure) => {
                 if let Some(status) = replay.error() {
-                    return Err(Error::Request(Box::new(status)));
+                    return Err(failed(Error::Request(Box::new(status))));
                 }
                 // An unsent call says nothing about the instance.
                 if !failure.unsent {
@@ -82,7 +94,7 @@ impl Call<'_> {
                     attempt.failed(now);
                 }
                 let (instance, reason) = (instance.key.id.to_string(), failure.reason);
-                Err(if failure.unsent {
+                Err(failed(if failure.unsent {
                     Error::Unsent { instance, reason }
                 } else {
                     Error::ConnectionLost {
@@ -90,7 +102,7 @@ impl Call<'_> {
                         reason,
                         code: failure.code,
                     }
-                })
+                }))
             }
         }
     }
@@ -105,7 +117,12 @@ impl Call<'_> {
         self.client.options().max_header_bytes
     }
 
-    fn request(&self, number: usize, replay: &Replay) -> Result<Request<AttemptBody>, Error> {
+    fn request(
+        &self,
+        number: usize,
+        replay: &Replay,
+        instance: &Arc<Instance>,
+    ) -> Result<(Request<AttemptBody>, Option<AttemptSpan>), Error> {
         let mut parts = self.parts.clone();
         if let Some(deadline) = self.deadline {
             let left = deadline.at.saturating_duration_since(Instant::now());
@@ -118,7 +135,10 @@ impl Call<'_> {
             let previous = HeaderValue::from(number - 1);
             parts.headers.insert(retry::PREVIOUS_ATTEMPTS, previous);
         }
-        Ok(Request::from_parts(parts, replay.attempt(number)))
+        let trace = &self.trace;
+        let span = trace.begin(&parts.uri, instance, number, &mut parts.headers);
+        let request = Request::from_parts(parts, replay.attempt(number));
+        Ok((request, span))
     }
 
     pub(crate) fn may_retry(&self, retry: Retry, number: usize, endpoint: &Endpoint) -> bool {

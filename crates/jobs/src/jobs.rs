@@ -16,7 +16,8 @@ use futures_util::future::join_all;
 
 use crate::{
     Error, JobId, JobStatus, Lane, MAX_BATCH, NewJob, Store, StoreHealth, Submission,
-    SubmitOutcome, clock, codec, log_throttle::LogThrottle, store_clock::StoreClock,
+    SubmitOutcome, clock, codec, enqueue_span::EnqueueSpan, log_throttle::LogThrottle,
+    store_clock::StoreClock,
 };
 use heartbeats::Heartbeats;
 pub use options::QueueOptions;
@@ -161,7 +162,9 @@ impl Jobs {
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Submission>)> = BTreeMap::new();
         let mut times = Times::default();
-        for (index, job) in jobs.into_iter().enumerate() {
+        let mut spans = Vec::with_capacity(jobs.len());
+        for (index, mut job) in jobs.into_iter().enumerate() {
+            spans.push(EnqueueSpan::begin(&mut job));
             if refused.contains(&job.queue) {
                 let queue = job.queue;
                 answers[index] = Some(Err(Error::Queues { queue, max }));
@@ -190,7 +193,13 @@ impl Jobs {
                 });
             }
         }
-        Ok(answers.into_iter().flatten().collect())
+        let answers: Vec<_> = answers.into_iter().flatten().collect();
+        for (span, answer) in spans.into_iter().zip(&answers) {
+            if let Some(span) = span {
+                span.end(answer);
+            }
+        }
+        Ok(answers)
     }
 
     /// Submits once more when the answer was lost: the jobs have their ids, and a store takes each

@@ -11,6 +11,7 @@
 pub mod bench;
 mod clock;
 mod codec;
+mod enqueue_span;
 mod error;
 mod events;
 mod handler;

@@ -15,6 +15,7 @@ use tracing::warn;
 use crate::{
     Error, ModelKeys, TextSink,
     cache::Cache,
+    chat_span,
     error::AttemptError,
     error_response::{ErrorResponse, optional_params},
     metrics::ModelMetrics,
@@ -173,8 +174,10 @@ impl Model {
         }
         let began = Instant::now();
         let deadline = began + self.keys.model_timeout;
-        let answer = timeout_at(deadline, self.send(round, sink, deadline)).await;
-        let answer = answer.unwrap_or(Err(Error::Timeout));
+        let mut span = chat_span::begin(&self.keys, &self.url, round);
+        let sending = timeout_at(deadline, self.send(round, sink, deadline));
+        let answer = span.run(sending).await.unwrap_or(Err(Error::Timeout));
+        chat_span::end(&mut span, &answer);
         if let Some(metrics) = &self.metrics {
             metrics.observe(&answer, began.elapsed());
         }

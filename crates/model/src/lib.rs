@@ -20,6 +20,7 @@
 //! ```
 
 mod cache;
+mod chat_span;
 mod client;
 mod converse;
 mod error;

@@ -172,7 +172,7 @@ pub trait Host {
 
     /// Whether a field of a request goes on to the instance. Asked for the mesh's own fields and
     /// trace contexts; all others go on, but for `grpc-timeout`, which is the engine's.
-    fn forwards_field(&self, field: &Field<'_>) -> bool {
+    fn forwards_field(&self, call: &Self::Call, field: &Field<'_>) -> bool {
         true
     }
 

@@ -1,6 +1,8 @@
 //! The keys of the chassis: those that every program has, and those of programs that serve gRPC or
 //! call others.
 
+mod traces;
+
 use std::{path::PathBuf, time::Duration};
 
 use channel::MetadataLimit;
@@ -18,6 +20,8 @@ use crate::{
     settings,
     web_policy::WebKeys,
 };
+
+pub(crate) use traces::TraceKeys;
 
 /// The bound of counts that have no other.
 const U32: u64 = u32::MAX as u64;
@@ -148,21 +152,15 @@ config::keys! {
 }
 
 config::keys! {
-    /// Logs and traces.
+    /// Logs.
     #[derive(Clone, Debug)]
-    pub(crate) struct LogKeys: "Logs and traces" {
+    pub(crate) struct LogKeys: "Logs" {
         /// How much is logged.
         log_level: LogLevel = word("info", &["debug", "info", "warn", "error"], |word| word.parse().ok()),
         /// How a log line looks: text, JSON, or `auto` for text on a terminal and JSON elsewhere.
         log_format: LogFormat = word("auto", &["auto", "text", "json"], log_format),
-        /// gRPC address of the OTLP collector. Empty: no traces.
-        otlp_endpoint: Option<String> = optional()
-            .only(is_url, "a URL such as http://localhost:4317")
-            .env("OTEL_EXPORTER_OTLP_ENDPOINT"),
-        /// `service.name` of traces. Empty: the Consul name.
-        otel_service_name: Option<String> = optional(),
-        /// Share of the traces beginning here that is recorded.
-        trace_ratio: f64 = number(1.0, 0.0..=1.0, "of traces").zero("none"),
+        /// Send log lines to the OTLP collector as well.
+        otel_logs: bool = switch("false"),
     }
 }
 
@@ -274,6 +272,7 @@ pub const BASE: &[Group] = &[
     RegistrationKeys::GROUP,
     AdminKeys::GROUP,
     LogKeys::GROUP,
+    TraceKeys::GROUP,
     DrainKeys::GROUP,
     ConnectionKeys::GROUP,
     MetadataLimit::GROUP,
@@ -348,9 +347,4 @@ fn log_format(word: &str) -> Option<LogFormat> {
         "json" => Some(LogFormat::Json),
         _ => None,
     }
-}
-
-fn is_url(text: &str) -> bool {
-    text.parse::<http::Uri>()
-        .is_ok_and(|uri| matches!(uri.scheme_str(), Some("http" | "https")) && uri.host().is_some())
 }

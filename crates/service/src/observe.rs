@@ -3,7 +3,9 @@
 
 use std::{
     future::Future,
+    net::IpAddr,
     pin::Pin,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::Instant,
 };
@@ -13,19 +15,27 @@ use channel::grpc_status;
 use http::{Request, Response};
 use http_body::{Body as _, Frame, SizeHint};
 use proto::MeshCause;
-use telemetry::{propagation, rpc, rpc::ServerCalls};
+use telemetry::{
+    Span, SpanEnd, SpanKind, TraceContext, TraceScope, rpc, rpc::ServerCalls, tracing_enabled,
+};
 use tonic::{Code, Status, body::Body};
-use tracing::{Instrument as _, Span, field::Empty};
 
 use crate::{
     ActiveTasks, TaskGuard,
     call_log::{CallHead, CallLog, FinishedCall},
     cause_slot::CauseSlot,
     clients::CallPermit,
+    context,
 };
 
 /// What is held for a call until its end.
 pub(crate) struct CallContext {
+    /// The instance that serves it.
+    pub(crate) instance: Arc<context::Context>,
+    /// Its client, where that is known.
+    pub(crate) client: Option<IpAddr>,
+    /// The program's own listener has its span: here it goes on below that.
+    pub(crate) has_span: bool,
     pub(crate) permit: Option<CallPermit>,
     /// Where its end is written down, and with what.
     pub(crate) log: Option<CallLog>,
@@ -45,12 +55,20 @@ pub(crate) async fn observe<B, F>(
 where
     F: Future<Output = Response<Body>>,
 {
-    let path = request.uri().path();
+    let (path, started) = (request.uri().path(), Instant::now());
+    let caller = TraceContext::of(request.headers());
+    let begins = tracing_enabled() && !context.has_span;
+    let span = begins.then(|| Span::begin(caller, started));
+    let trace = span.map(|span| span.context()).or(caller);
+    let scope = trace.map(|trace| TraceScope::of(trace, request.headers()));
     let mut call = ObservedCall {
         method: calls.method(path),
-        started: Instant::now(),
+        started,
         calls: calls.clone(),
-        span: span(&request),
+        span,
+        attempt: attempt(&request),
+        client: context.client,
+        instance: context.instance,
         ended: false,
         _permit: context.permit,
         log: context.log,
@@ -60,13 +78,17 @@ where
         response_bytes: None,
         _task: counts_for_drain(path).then(|| active.begin()),
     };
-    let span = call.span.clone();
-    let (parts, body) = next(request).instrument(span).await.into_parts();
+    let answer = next(request);
+    let answer = match scope.clone() {
+        Some(scope) => scope.run(answer).await,
+        None => answer.await,
+    };
+    let (parts, body) = answer.into_parts();
     if let Some(code) = grpc_status(&parts.headers) {
         call.end(code);
         return Response::from_parts(parts, body);
     }
-    Response::from_parts(parts, Body::new(ObservedBody { body, call }))
+    Response::from_parts(parts, Body::new(ObservedBody { body, call, scope }))
 }
 
 /// Whether a drain waits for calls of this path: not for health and reflection, which may stay open
@@ -77,22 +99,11 @@ pub(crate) fn counts_for_drain(path: &str) -> bool {
         .any(|prefix| path.starts_with(prefix))
 }
 
-fn span<B>(request: &Request<B>) -> Span {
-    if !telemetry::tracing_enabled() {
-        return Span::none();
-    }
-    let method = request.uri().path().trim_start_matches('/');
-    let span = tracing::info_span!(
-        "rpc.server",
-        otel.name = method,
-        otel.kind = "server",
-        otel.status_code = Empty,
-        rpc.system = "grpc",
-        rpc.method = method,
-        rpc.response.status_code = Empty,
-    );
-    propagation::set_parent(&span, request.headers());
-    span
+/// Which attempt of its call it is, from 1, as the mesh counts them.
+fn attempt<B>(request: &Request<B>) -> i64 {
+    let previous = request.headers().get(channel::PREVIOUS_ATTEMPTS);
+    let previous = previous.and_then(|value| value.to_str().ok()?.parse::<u32>().ok());
+    i64::from(previous.unwrap_or(0)) + 1
 }
 
 /// One call until its status is known. Dropped without one, it was cancelled.
@@ -100,7 +111,10 @@ struct ObservedCall {
     method: rpc::Method,
     started: Instant,
     calls: ServerCalls,
-    span: Span,
+    span: Option<Span>,
+    attempt: i64,
+    client: Option<IpAddr>,
+    instance: Arc<context::Context>,
     ended: bool,
     _permit: Option<CallPermit>,
     log: Option<CallLog>,
@@ -117,28 +131,53 @@ impl ObservedCall {
             return;
         }
         let duration = self.started.elapsed();
-        self.calls.observe(&self.method, code, duration, None);
+        let sampled = self.span.map(|span| span.context()).filter(|it| it.sampled);
+        self.calls.observe(&self.method, code, duration, sampled);
+        let cause = match self.client_left {
+            true => Some(MeshCause::ClientLeft),
+            false => self.cause.get(),
+        };
         if let Some(log) = self.log.as_ref().filter(|log| log.is_on()) {
             let call = FinishedCall {
                 method: self.method.name(),
                 status: code,
-                cause: match self.client_left {
-                    true => Some(MeshCause::ClientLeft),
-                    false => self.cause.get(),
-                },
+                cause,
                 duration,
                 response_bytes: self.response_bytes,
+                trace: self.span.map(|span| span.context().trace_id),
                 ..FinishedCall::default()
             };
             log.end(self.head.as_deref(), &call);
         }
-        if !self.span.is_disabled() {
-            self.span
-                .record("rpc.response.status_code", rpc::code_name(code));
-            if rpc::is_server_error(code) {
-                self.span.record("otel.status_code", "ERROR");
+        self.end_span(code, cause);
+    }
+
+    fn end_span(&self, code: i32, cause: Option<MeshCause>) {
+        let Some(span) = self.span else { return };
+        let (method, failed) = (self.method.name(), rpc::is_server_error(code));
+        let end = SpanEnd {
+            name: method,
+            kind: SpanKind::Server,
+            failed,
+            at: Instant::now(),
+        };
+        span.end(end, |fields| {
+            fields.text("rpc.system.name", "grpc");
+            fields.text("rpc.method", method);
+            fields.text("rpc.response.status_code", rpc::code_name(code));
+            if failed {
+                fields.text("error.type", rpc::code_name(code));
             }
-        }
+            if let Some(client) = self.client {
+                fields.text("client.address", &client.to_string());
+            }
+            if let Some(cause) = cause {
+                fields.text("mesh.cause", &cause.to_string());
+            }
+            fields.text("mesh.service", self.instance.spec.service);
+            fields.text("mesh.instance", &self.instance.instance_id);
+            fields.number("mesh.attempt", self.attempt);
+        });
     }
 }
 
@@ -152,6 +191,8 @@ impl Drop for ObservedCall {
 struct ObservedBody {
     body: Body,
     call: ObservedCall,
+    /// In which the answer goes on.
+    scope: Option<TraceScope>,
 }
 
 impl http_body::Body for ObservedBody {
@@ -162,7 +203,13 @@ impl http_body::Body for ObservedBody {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
-        let frame = ready!(Pin::new(&mut self.body).poll_frame(cx));
+        let scope = self.scope.clone();
+        let body = Pin::new(&mut self.body);
+        let polled = match scope {
+            Some(scope) => scope.run_sync(|| body.poll_frame(cx)),
+            None => body.poll_frame(cx),
+        };
+        let frame = ready!(polled);
         match &frame {
             Some(Ok(frame)) => {
                 if let Some(data) = frame.data_ref() {

@@ -11,7 +11,7 @@ use crate::{
     cli::{self, Invocation},
     config::{self, Config},
     healthcheck,
-    keys::{AdminKeys, LogKeys},
+    keys::{AdminKeys, LogKeys, TraceKeys},
     registration, run,
     signals::{Hangup, Signals},
 };
@@ -83,16 +83,18 @@ async fn serve(
 }
 
 fn log(spec: &Spec, config: &Config, instance_id: &str) -> anyhow::Result<TelemetryGuard> {
-    let keys = LogKeys::from_config(config);
+    let (keys, traces) = (LogKeys::from_config(config), TraceKeys::from_config(config));
     let options = telemetry::TelemetryOptions {
-        service_name: keys
+        service_name: traces
             .otel_service_name
+            .clone()
             .unwrap_or_else(|| spec.service.to_owned()),
         instance_id: instance_id.to_owned(),
         level: keys.log_level,
         format: keys.log_format,
-        otlp_endpoint: keys.otlp_endpoint,
-        sample_ratio: keys.trace_ratio,
+        otlp_logs: keys.otel_logs,
+        otlp: traces.otlp(),
+        traces: traces.traces(),
         ..telemetry::TelemetryOptions::default()
     };
     Ok(telemetry::init(&options)?)

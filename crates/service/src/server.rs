@@ -218,10 +218,11 @@ impl App {
             return answer;
         }
         let headers = request.headers();
-        // The client matters only where calls are counted or logged.
+        // The client matters only where calls are counted, logged or traced.
         // The program's own listener writes down the calls of its clients itself.
         let logs = !own && self.call_log.is_on();
-        let client = client.filter(|client| client.counts_calls() || logs);
+        let traces = !own && telemetry::tracing_enabled();
+        let client = client.filter(|client| client.counts_calls() || logs || traces);
         let address = client.map(|client| {
             let forwarded = headers.get_all(X_FORWARDED_FOR).iter();
             client.address(forwarded.filter_map(|value| value.to_str().ok()))
@@ -238,13 +239,16 @@ impl App {
             Err(exceeded) => (None, Some(exceeded.status())),
         };
         let mut request = request;
-        let cause = if logs {
+        let cause = if logs || traces {
             CauseSlot::new()
         } else {
             CauseSlot::default()
         };
         request.extensions_mut().insert(cause.clone());
         let context = CallContext {
+            instance: Arc::clone(&self.context),
+            client: address,
+            has_span: own,
             permit,
             log: (!own).then(|| self.call_log.clone()),
             head,

@@ -17,7 +17,7 @@ crate::metrics! {
     }
 }
 
-/// Counts what is dropped of a signal (`traces`, `logs`, `access_log`) for a reason, both of a
+/// Counts what is dropped of a signal (`spans`, `logs`, `access_log`) for a reason, both of a
 /// closed set of words. Keep it where much is dropped.
 #[must_use]
 pub fn dropped(signal: &'static str, reason: &'static str) -> Counter {

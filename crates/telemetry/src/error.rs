@@ -9,8 +9,8 @@ pub enum Error {
     /// There is no log to change the level of.
     #[error("logging is not set up: call telemetry::init first")]
     NotInitialised,
-    /// The exporter cannot be built from its configuration.
-    #[error("OTLP endpoint {endpoint}: {reason}; expected a URL such as http://localhost:4317")]
+    /// The collector cannot be spoken to as configured.
+    #[error("OTLP endpoint {endpoint}: {reason}")]
     Endpoint {
         /// The configured endpoint.
         endpoint: String,

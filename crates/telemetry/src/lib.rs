@@ -14,8 +14,8 @@ mod level;
 mod log;
 mod metrics;
 mod options;
+mod otlp;
 mod process;
-pub mod propagation;
 mod redact;
 pub mod rpc;
 mod trace;
@@ -32,6 +32,10 @@ pub use metrics::{
     MetricsRegistry, Series, TextFormat,
 };
 pub use options::{LogFormat, LogOutput, TelemetryOptions};
+pub use otlp::{OtlpOptions, OtlpProtocol, Signal, otlp_dropped, otlp_headers};
 pub use process::register_process;
 pub use redact::{redact, redact_json};
-pub use trace::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, tracing_enabled};
+pub use trace::{
+    ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
+    TraceId, TraceOptions, TraceScope, trace_content, tracing_enabled,
+};

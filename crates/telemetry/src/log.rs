@@ -1,5 +1,6 @@
 //! The process's log: text for a person at a terminal, JSON for a collector.
 
+mod export;
 mod format;
 mod lines;
 mod record;
@@ -7,46 +8,63 @@ mod repeats;
 
 use std::{
     io::{IsTerminal as _, stderr, stdout},
-    time::Duration,
+    sync::Arc,
+    time::{Duration, Instant},
 };
 
 use tracing_subscriber::{
     Layer as _, Registry, layer::SubscriberExt as _, reload, util::SubscriberInitExt as _,
 };
 
-use crate::{Error, LogFormat, LogOutput, TelemetryOptions, level, trace};
+use crate::{
+    Error, LogFormat, LogOutput, TelemetryOptions, level,
+    otlp::{Destination, Exporter, Queue, Resource, Signal},
+    trace,
+};
 use lines::Lines;
 
 /// Holds what has to be finished before the process ends.
 #[derive(Debug)]
-#[must_use = "spans that were not sent are lost with it"]
+#[must_use = "spans and lines that were not sent are lost with it"]
 pub struct TelemetryGuard {
-    traces: Option<trace::Exporter>,
+    traces: Option<Exporter>,
+    logs: Option<Exporter>,
 }
 
-/// Sets up the process's log, and its traces when an OTLP endpoint is given. In that case it must
-/// be called within a tokio runtime, which the exporter then uses.
+/// Sets up the process's log, and its traces when there is an OTLP collector.
 ///
 /// # Errors
-/// When it was called before, or the endpoint is not a URL. A collector that is not there is no
-/// error: spans are dropped until it is.
+/// When it was called before, or the collector's address or certificate will not do. A collector that
+/// is not there is no error: spans wait for it, and are dropped when too many do.
 pub fn init(options: &TelemetryOptions) -> Result<TelemetryGuard, Error> {
-    let traces = match &options.otlp_endpoint {
-        Some(endpoint) => Some(trace::Exporter::new(endpoint, options)?),
-        None => None,
-    };
+    if let Some(otlp) = &options.otlp {
+        // What is wrong with it is told without a log.
+        Destination::new(otlp, Signal::Spans)?;
+    }
+    let otlp = options.otlp.as_ref();
+    let collector = otlp.filter(|_| options.otlp_logs);
+    let queue = collector.map(|_| Arc::new(Queue::new(Signal::Logs)));
     let (filter, handle) = reload::Layer::new(options.level.targets());
     Registry::default()
-        .with(lines(options).with_filter(filter))
-        .with(traces.as_ref().map(trace::Exporter::layer))
+        .with(lines(options, queue.clone()).with_filter(filter))
         .try_init()
         .map_err(|_| Error::AlreadyInitialised)?;
     level::remember(options.level, handle);
-    trace::enable(traces.is_some());
-    Ok(TelemetryGuard { traces })
+    let traces = otlp.map(|otlp| trace::start(otlp, options)).transpose()?;
+    let logs = match collector.zip(queue) {
+        Some((otlp, queue)) => {
+            let to = Destination::new(otlp, Signal::Logs)?;
+            Some(Exporter::start(queue, Resource::of(options), to)?)
+        }
+        None => None,
+    };
+    if options.otlp_logs && otlp.is_none() {
+        tracing::warn!("otel_logs sends nothing: otlp_endpoint names no collector");
+    }
+    Ok(TelemetryGuard { traces, logs })
 }
 
-fn lines(options: &TelemetryOptions) -> Lines {
+fn lines(options: &TelemetryOptions, collector: Option<Arc<Queue>>) -> Lines {
     let terminal = match options.output {
         LogOutput::Stdout => stdout().is_terminal(),
         LogOutput::Stderr => stderr().is_terminal(),
@@ -56,17 +74,22 @@ fn lines(options: &TelemetryOptions) -> Lines {
         LogFormat::Text => false,
         LogFormat::Json => true,
     };
-    Lines::new(options.output, json, terminal)
+    Lines::new(options.output, json, terminal, collector)
 }
 
 impl TelemetryGuard {
-    /// Sends the spans that are left, for at most `limit`. It blocks the thread, and the runtime
-    /// of [`init`] has to be running still.
+    /// Sends the spans and lines that are left, for at most `limit`. It blocks the thread.
     ///
     /// # Errors
     /// When they could not be sent in time.
     pub fn shutdown(self, limit: Duration) -> Result<(), Error> {
-        trace::enable(false);
-        self.traces.map_or(Ok(()), |traces| traces.shutdown(limit))
+        trace::disable();
+        let until = Instant::now() + limit;
+        let mut sent = Ok(());
+        for exporter in [self.traces, self.logs].into_iter().flatten() {
+            let left = until.saturating_duration_since(Instant::now());
+            sent = sent.and(exporter.shutdown(left));
+        }
+        sent
     }
 }

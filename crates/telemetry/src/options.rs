@@ -1,6 +1,6 @@
 //! What to log, how, and where to send traces.
 
-use crate::LogLevel;
+use crate::{LogLevel, OtlpOptions, TraceOptions};
 
 /// How a log line looks.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -37,11 +37,12 @@ pub struct TelemetryOptions {
     pub format: LogFormat,
     /// Where lines go.
     pub output: LogOutput,
-    /// URL of an OTLP collector's gRPC port; `None` for no traces at all.
-    pub otlp_endpoint: Option<String>,
-    /// Which part of the traces that begin here is recorded, 0–1; the choice of whoever began a
-    /// trace before is kept.
-    pub sample_ratio: f64,
+    /// Whether lines go to the OTLP collector as well.
+    pub otlp_logs: bool,
+    /// The OTLP collector; `None` for no traces at all.
+    pub otlp: Option<OtlpOptions>,
+    /// Which traces are recorded, and what of them.
+    pub traces: TraceOptions,
 }
 
 impl Default for TelemetryOptions {
@@ -52,8 +53,9 @@ impl Default for TelemetryOptions {
             level: LogLevel::default(),
             format: LogFormat::default(),
             output: LogOutput::default(),
-            otlp_endpoint: None,
-            sample_ratio: 1.0,
+            otlp_logs: false,
+            otlp: None,
+            traces: TraceOptions::default(),
         }
     }
 }

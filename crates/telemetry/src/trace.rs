@@ -1,30 +1,57 @@
-//! Spans, exported over OTLP in batches. Without an endpoint nothing of this exists, and whoever
-//! makes spans for calls asks [`tracing_enabled`] first, so that they cost nothing.
+//! Traces. A call has a [`TraceContext`], which is passed on; a [`Span`] is made of it where the trace is
+//! recorded, or once the call has ended badly. Without an endpoint nothing of this exists, and whoever
+//! makes spans for calls asks [`tracing_enabled`] first.
 
 mod context;
+mod late;
+mod scoped;
+mod span;
 
 use std::{
-    sync::atomic::{AtomicBool, Ordering::Relaxed},
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
     time::Duration,
 };
 
-use opentelemetry::{KeyValue, trace::TracerProvider as _};
-use opentelemetry_otlp::WithExportConfig as _;
-use opentelemetry_sdk::{
-    Resource,
-    trace::{Sampler, SdkTracerProvider},
-};
-use tracing::{Metadata, level_filters::LevelFilter};
-use tracing_subscriber::{Layer, filter::filter_fn, registry::LookupSpan};
-
 use crate::{
     Error, TelemetryOptions,
-    level::{NOISY, SILENT},
+    otlp::{Destination, Exporter, OtlpOptions, Queue, Resource, Signal},
 };
 
-pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId};
+pub use context::{SpanId, TRACEPARENT, TRACESTATE, TraceContext, TraceId, TraceScope};
+pub use scoped::ScopedSpan;
+pub use span::{Span, SpanEnd, SpanFields, SpanKind};
 
 static ENABLED: AtomicBool = AtomicBool::new(false);
+static CONTENT: AtomicBool = AtomicBool::new(false);
+static QUEUE: OnceLock<Arc<Queue>> = OnceLock::new();
+
+/// Which traces are recorded, and what of them.
+#[derive(Clone, Debug)]
+pub struct TraceOptions {
+    /// Which part of the traces that begin here is recorded, 0–1. The choice of whoever began a trace
+    /// before is kept.
+    pub ratio: f64,
+    /// Calls that take longer are exported afterwards; 0 for none.
+    pub slow: Duration,
+    /// At most so many calls a second are exported afterwards.
+    pub errors: u32,
+    /// Whether spans hold prompts and answers of models.
+    pub content: bool,
+}
+
+impl Default for TraceOptions {
+    fn default() -> Self {
+        Self {
+            ratio: 1.0,
+            slow: Duration::ZERO,
+            errors: 10,
+            content: false,
+        }
+    }
+}
 
 /// Whether spans are exported: ask before making one for a call.
 #[must_use]
@@ -32,66 +59,29 @@ pub fn tracing_enabled() -> bool {
     ENABLED.load(Relaxed)
 }
 
-pub(crate) fn enable(on: bool) {
-    ENABLED.store(on, Relaxed);
+/// Whether spans may hold what models are asked and answer.
+#[must_use]
+pub fn trace_content() -> bool {
+    CONTENT.load(Relaxed)
 }
 
-/// The pipeline to a collector.
-#[derive(Debug)]
-pub(crate) struct Exporter {
-    provider: SdkTracerProvider,
+pub(crate) fn disable() {
+    ENABLED.store(false, Relaxed);
 }
 
-impl Exporter {
-    pub(crate) fn new(endpoint: &str, options: &TelemetryOptions) -> Result<Self, Error> {
-        let exporter = opentelemetry_otlp::SpanExporter::builder()
-            .with_tonic()
-            .with_endpoint(endpoint)
-            .build()
-            .map_err(|error| Error::Endpoint {
-                endpoint: endpoint.to_owned(),
-                reason: error.to_string(),
-            })?;
-        let resource = Resource::builder()
-            .with_service_name(options.service_name.clone())
-            .with_attribute(KeyValue::new(
-                "service.instance.id",
-                options.instance_id.clone(),
-            ))
-            .build();
-        context::set_ratio(options.sample_ratio);
-        let root = Sampler::TraceIdRatioBased(options.sample_ratio.clamp(0.0, 1.0));
-        let provider = SdkTracerProvider::builder()
-            .with_batch_exporter(exporter)
-            .with_sampler(Sampler::ParentBased(Box::new(root)))
-            .with_resource(resource)
-            .build();
-        Ok(Self { provider })
-    }
-
-    pub(crate) fn layer<S>(&self) -> impl Layer<S> + use<S>
-    where
-        S: tracing::Subscriber + for<'a> LookupSpan<'a>,
-    {
-        tracing_opentelemetry::layer()
-            .with_tracer(self.provider.tracer("mesh"))
-            .with_location(false)
-            .with_threads(false)
-            .with_target(false)
-            .with_tracked_inactivity(false)
-            .with_filter(filter_fn(is_ours))
-    }
-
-    /// Blocks until the spans left are sent, or `limit` has passed.
-    pub(crate) fn shutdown(self, limit: Duration) -> Result<(), Error> {
-        self.provider
-            .shutdown_with_timeout(limit)
-            .map_err(|error| Error::Flush(error.to_string()))
-    }
+fn queue() -> Option<&'static Arc<Queue>> {
+    QUEUE.get().filter(|_| tracing_enabled())
 }
 
-/// The exporter's own calls go through h2, hyper and tonic: spans of these would export themselves.
-fn is_ours(metadata: &Metadata<'_>) -> bool {
-    let root = metadata.target().split("::").next().unwrap_or_default();
-    *metadata.level() <= LevelFilter::INFO && !NOISY.contains(&root) && !SILENT.contains(&root)
+/// Begins to export spans.
+pub(crate) fn start(otlp: &OtlpOptions, options: &TelemetryOptions) -> Result<Exporter, Error> {
+    let traces = &options.traces;
+    context::set_ratio(traces.ratio);
+    late::set(traces.slow, traces.errors);
+    CONTENT.store(traces.content, Relaxed);
+    let queue = QUEUE.get_or_init(|| Arc::new(Queue::new(Signal::Spans)));
+    let to = Destination::new(otlp, Signal::Spans)?;
+    let exporter = Exporter::start(Arc::clone(queue), Resource::of(options), to)?;
+    ENABLED.store(true, Relaxed);
+    Ok(exporter)
 }

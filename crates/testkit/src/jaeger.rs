@@ -1,10 +1,10 @@
 //! A real Jaeger of a test's own: collector, memory and query API in one process.
 
-use std::{process::Command, time::Duration};
+use std::{path::PathBuf, process::Command, time::Duration};
 
 use serde_json::Value;
 
-use crate::{Process, http_client, tools};
+use crate::{Process, Signal, http_client, tools};
 
 const START: Duration = Duration::from_secs(30);
 
@@ -12,29 +12,67 @@ const START: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub struct Jaeger {
     otlp: u16,
+    otlp_http: u16,
     query: u16,
-    _process: Process,
+    scheme: &'static str,
+    process: Process,
 }
 
 impl Jaeger {
     /// Starts one and waits until it answers queries.
     pub async fn start() -> Self {
+        Self::start_with("http", &[]).await
+    }
+
+    /// The same that takes spans over TLS only, with a certificate and its key.
+    pub async fn with_tls([certificate, key]: &[PathBuf; 2]) -> Self {
+        let flags = ["grpc", "http"].map(|carrier| {
+            let flag =
+                |name: &str, value: &str| format!("--collector.otlp.{carrier}.tls.{name}={value}");
+            [
+                flag("enabled", "true"),
+                flag("cert", &certificate.display().to_string()),
+                flag("key", &key.display().to_string()),
+            ]
+        });
+        Self::start_with("https", &flags.concat()).await
+    }
+
+    async fn start_with(scheme: &'static str, flags: &[String]) -> Self {
         let serves = async |ports: [u16; 11]| {
             let page = http_client::get(&format!("http://127.0.0.1:{}/", ports[1])).await;
             page.is_some_and(|(code, _)| code == 200)
         };
+        let command = |ports| {
+            let mut command = command(ports);
+            command.args(flags);
+            command
+        };
         let (ports, process) = Process::on_free_ports("jaeger", START, command, serves).await;
         Self {
             otlp: ports[0],
+            otlp_http: ports[2],
             query: ports[1],
-            _process: process,
+            scheme,
+            process,
         }
+    }
+
+    /// Sends it a signal: SIGSTOP leaves its ports open, and nobody answers.
+    pub fn signal(&mut self, signal: Signal) {
+        self.process.signal(signal);
     }
 
     /// Where it takes spans, for `OTEL_EXPORTER_OTLP_ENDPOINT`.
     #[must_use]
     pub fn endpoint(&self) -> String {
-        format!("http://127.0.0.1:{}", self.otlp)
+        format!("{}://127.0.0.1:{}", self.scheme, self.otlp)
+    }
+
+    /// The same for `OTEL_EXPORTER_OTLP_PROTOCOL=http/protobuf`.
+    #[must_use]
+    pub fn http_endpoint(&self) -> String {
+        format!("{}://127.0.0.1:{}", self.scheme, self.otlp_http)
     }
 
     /// The traces that a service has a part in.

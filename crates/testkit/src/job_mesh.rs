@@ -75,9 +75,11 @@ impl JobMesh {
         for (_, service) in services {
             consul.wait_passing(service, 1).await;
         }
+        let named = |name: &str| [&env[..], &[("OTEL_SERVICE_NAME", name.to_owned())]].concat();
         Self {
-            gateway: Program::start("mesh-gateway", &env).await,
-            runner: Program::start("job-runner", &env).await,
+            // In traces they have the names that the compose project gives them.
+            gateway: Program::start("mesh-gateway", &named("agents-app")).await,
+            runner: Program::start("job-runner", &named("agents-worker")).await,
             services: programs,
             consul,
             redis,

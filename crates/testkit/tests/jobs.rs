@@ -4,7 +4,7 @@
 
 use std::{process::Command, time::Duration};
 
-use mesh_testkit::{Jaeger, JobMesh, Signal, tools, until};
+use mesh_testkit::{JobMesh, Signal, tools, until};
 use serde_json::{Value, json};
 
 /// Longer than anything takes on a busy machine.
@@ -186,40 +186,6 @@ async fn a_run_whose_runner_is_killed_is_finished_by_another_without_repeating_i
     assert_eq!(notes, after, "the notes were written once");
     assert!(mesh.read(run_id, "mcp.md").contains("lighthouse"));
     second.assert_healthy();
-}
-
-#[tokio::test]
-async fn a_job_is_one_trace_from_the_door_to_the_agent() {
-    let jaeger = Jaeger::start().await;
-    let mesh = JobMesh::start(&[("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.endpoint())]).await;
-    let job = curl(
-        &mesh,
-        r#"curl -s localhost:8080/api/v1/jobs -H 'content-type: application/json' -d '{
-  "kind": "call", "service": "agent-echo", "method": "agentplatform.AgentService/ExecuteTask",
-  "payload": {"agent_id": "echo-agent", "input": "again"}}'"#,
-    );
-    let ended = finished(&mesh, text(&job["job_id"])).await;
-    assert_eq!(
-        ended["result"]["output"], "Echo Agent Response: again",
-        "{ended}"
-    );
-    let trace = until("a trace from gateway to agent", PATIENCE, async || {
-        let traces = jaeger.traces("agent-echo").await;
-        traces.into_iter().find(|trace| {
-            ["mesh-gateway", "job-runner", "agent-echo"]
-                .iter()
-                .all(|name| has(trace, name))
-        })
-    });
-    trace.await;
-}
-
-/// Whether a service has a span in a trace.
-fn has(trace: &Value, service: &str) -> bool {
-    let processes = trace["processes"].as_object().into_iter().flatten();
-    processes
-        .into_iter()
-        .any(|(_, process)| process["serviceName"] == service)
 }
 
 /// Entries of a run's blackboard.

@@ -10,5 +10,6 @@ mod mesh;
 mod mistakes;
 mod programs;
 mod schedules;
+mod tap;
 mod tls;
 mod up;

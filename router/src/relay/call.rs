@@ -1,9 +1,10 @@
 //! What the router keeps for a call in the engine.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
-use mesh_relay::{Id, hpack::Block};
+use discovery::Instance;
+use mesh_relay::Id;
 use proto::MeshCause;
 use service::{
     call_log::{CallHead, CallLog, FinishedCall},
@@ -11,8 +12,8 @@ use service::{
 };
 use tokio::task::{AbortHandle, JoinHandle};
 use tonic::Code;
-use tracing::Span;
 
+use super::spans::CallTrace;
 use crate::{
     hedging::{Attempts, Registered},
     routing::{decision::MessageRoute, request::RequestMetadata},
@@ -45,11 +46,9 @@ pub(crate) struct Call {
     pub(super) unconnected_since: Option<Timestamp>,
     /// The task that decides about it while it is parked.
     pub(super) parked: Option<ParkedTask>,
-    pub(super) span: Span,
-    /// The caller's trace context, for the local backend.
-    pub(super) trace_context: Option<Box<Block>>,
-    /// Of the request that is on its way.
-    pub(super) attempt_span: Span,
+    pub(super) trace: CallTrace,
+    /// The client behind it, where that is known.
+    pub(super) address: Option<IpAddr>,
     /// Its place among its client's calls, where they are counted.
     pub(super) permit: Option<CallPermit>,
     /// With what its end is written down, if it is.
@@ -98,12 +97,9 @@ impl Call {
             .map(|attempt| attempt.peer().instance().key.id.to_string())
     }
 
-    /// Writes down how it ended.
-    pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
-        if !log.is_on() {
-            return;
-        }
-        let (last, attempts) = match &self.hedged {
+    /// The instance that it is on, or was on last, and its number of attempts.
+    pub(super) fn last_instance(&self) -> (Option<Arc<Instance>>, usize) {
+        match &self.hedged {
             Some(hedged) => {
                 let Attempts {
                     count, instance, ..
@@ -111,13 +107,23 @@ impl Call {
                 (instance, count)
             }
             None => {
-                let peer = self.attempt.as_ref().map(CallAttempt::peer);
-                let peer = peer.or_else(|| self.tried.last());
+                let present = self.attempt.as_ref().map(CallAttempt::peer);
+                let peer = present.or_else(|| self.tried.last());
                 (peer.map(Peer::instance), self.attempts)
             }
-        };
+        }
+    }
+
+    /// Writes down how it ended.
+    pub(super) fn log(&self, log: &CallLog, status: i32, duration: Duration) {
+        // A probe is no call.
+        let method = self.metadata.method.name();
+        if !log.is_on() || (self.head.is_none() && !method.contains('/')) {
+            return;
+        }
+        let (last, attempts) = self.last_instance();
         let call = FinishedCall {
-            method: self.metadata.method.name(),
+            method,
             service: self.target.as_ref().map(|it| &*it.service),
             instance: last.as_ref().map(|it| &*it.key.id),
             status,
@@ -125,7 +131,8 @@ impl Call {
             duration,
             request_bytes: Some(self.request_bytes),
             attempts,
-            ..FinishedCall::default()
+            trace: self.trace.id(),
+            response_bytes: None,
         };
         log.end(self.head.as_deref(), &call);
     }

@@ -1,6 +1,6 @@
 //! What the router keeps for a client's connection.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use channel::CallAffinity;
 use service::clients::ClientConnection;
@@ -18,6 +18,15 @@ pub(super) struct Client {
 }
 
 impl Client {
+    /// Its address; `None` where it is a proxy, behind which there are many.
+    pub(super) fn address(&self) -> Option<IpAddr> {
+        let is_proxy = self
+            .connection
+            .as_ref()
+            .is_some_and(ClientConnection::is_proxy);
+        Some(self.from.filter(|_| !is_proxy)?.ip().to_canonical())
+    }
+
     /// A call begins.
     pub(super) fn begins(&mut self) {
         self.calls += 1;

@@ -14,7 +14,6 @@ use mesh_relay::{
 use proto::{MeshCause, frame::FrameReader};
 use tokio::{sync::mpsc, time::Instant};
 use tonic::{Code, Status};
-use tracing::Span;
 
 use super::{
     Shared,
@@ -22,7 +21,8 @@ use super::{
     client::Client,
     dispatch::refuse,
     gauges::EngineGauges,
-    responses, spans,
+    responses,
+    spans::{self, CallTrace},
 };
 use crate::{
     routing::{
@@ -130,9 +130,8 @@ impl Host for RouterHost {
             pushback: Pushback::None,
             unconnected_since: None,
             parked: None,
-            span: Span::none(),
-            trace_context: None,
-            attempt_span: Span::none(),
+            trace: CallTrace::begin(request, self.now),
+            address: None,
             permit: None,
             head: None,
             request_bytes: 0,
@@ -143,12 +142,6 @@ impl Host for RouterHost {
             (Ok(()), Err(head)) => self.route(&mut call, head),
             (Err(status), _) => refuse(&mut call, &status),
         };
-        if let BodyState::Local = call.state {
-            // The local backend makes the span.
-            call.trace_context = spans::context(request);
-        } else {
-            call.span = spans::server_span(call.metadata.method.name(), request);
-        }
         let verdict = match (verdict, end) {
             // No body follows: there is no message to read.
             (Verdict::More, true) => self.on_request_data(&mut call, &[], true),
@@ -184,8 +177,8 @@ impl Host for RouterHost {
         }
     }
 
-    fn forwards_field(&self, field: &Field<'_>) -> bool {
-        request::is_forwarded(field.name) && spans::forwards(field)
+    fn forwards_field(&self, call: &Call, field: &Field<'_>) -> bool {
+        request::is_forwarded(field.name) && call.trace.forwards(field)
     }
 
     fn returns_field(&self, call: &Call, field: &Field<'_>) -> bool {
@@ -211,13 +204,11 @@ impl Host for RouterHost {
         service::wrong_protocol_reply(protocol, address)
     }
 
-    fn on_send(&mut self, call: &mut Call, _to: Endpoint, extra: &mut Block) {
+    fn on_send(&mut self, call: &mut Call, to: Endpoint, extra: &mut Block) {
+        call.trace.send(to, self.now, extra);
         let Some(attempt) = &mut call.attempt else {
             if let Some(hedged) = &call.hedged {
                 extra.push(HEDGED_CALL.as_bytes(), hedged.id().as_bytes());
-                spans::inject(&call.span, extra);
-            } else if let Some(context) = &call.trace_context {
-                extra.append(context);
             }
             return;
         };
@@ -227,12 +218,6 @@ impl Host for RouterHost {
         }
         call.attempts += 1;
         attempt.sent(self.now);
-        if telemetry::tracing_enabled() {
-            let instance = attempt.peer().instance();
-            let (service, id) = (&instance.service, &instance.key.id);
-            call.attempt_span =
-                spans::client_span(&call.span, call.metadata.method.name(), service, id, extra);
-        }
     }
 
     fn accepts_response(
@@ -287,7 +272,7 @@ impl Host for RouterHost {
             let status = self.deadline_exceeded(call);
             return refuse(call, &status);
         }
-        call.attempt_span = Span::none();
+        call.end_attempt(Code::Unavailable as i32, self.now);
         if let Some(status) = self.limit_status(call, failure.cause) {
             return refuse(call, &status);
         }
@@ -349,7 +334,9 @@ impl Host for RouterHost {
         let code = code as i32;
         let duration = self.now.since(call.began);
         call.log(&self.shared.backend.call_log, code, duration);
-        spans::record_status(&call.span, code);
+        call.end_attempt(code, self.now);
+        let client = || self.clients.get(&call.client)?.address();
+        spans::end(&call, client, code, self.now);
         if matches!(call.state, BodyState::Local) || call.hedged.is_some() {
             // The local backend has counted it.
             return;
@@ -360,7 +347,7 @@ impl Host for RouterHost {
             &call.metadata.method,
             code,
             self.now.since(call.began),
-            None,
+            call.trace.sampled(),
         );
     }
 }

@@ -72,8 +72,9 @@ impl RouterHost {
         let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
             return Ok(());
         };
-        // Without limits and a log the client does not matter.
-        if !connection.counts_calls() && !self.shared.backend.call_log.is_on() {
+        // Without limits, a log and a trace the client does not matter.
+        let logs = self.shared.backend.call_log.is_on();
+        if !connection.counts_calls() && !logs && call.trace.sampled().is_none() {
             return Ok(());
         }
         let head = RequestHead::new(request);
@@ -90,10 +91,13 @@ impl RouterHost {
         } else {
             connection.address(std::iter::empty())
         };
+        call.address = Some(address);
         let fields = request.fields().map(|field| (field.name, field.value));
         call.head = self.shared.backend.call_log.begin(Some(address), fields);
-        let permit = connection.call(address).map_err(LimitExceeded::status)?;
-        call.permit = Some(permit);
+        if connection.counts_calls() {
+            let permit = connection.call(address).map_err(LimitExceeded::status)?;
+            call.permit = Some(permit);
+        }
         Ok(())
     }
 }

@@ -1,14 +1,15 @@
 //! One attempt of a job: its span, its cost, its outcome.
 
-use std::collections::BTreeMap;
-
-use http::{HeaderMap, HeaderName, HeaderValue};
 use jobs::{Failure, Job, JobContext, Payload};
 use serde_json::Value;
 use tracing::Instrument as _;
 use work::{Attempt, Runtime};
 
-use crate::{meter::AttemptMeter, metrics::Metrics};
+use crate::{
+    job_span,
+    meter::{AttemptMeter, ms},
+    metrics::Metrics,
+};
 
 /// Runs attempts of jobs.
 pub(crate) struct AttemptHandler {
@@ -24,9 +25,10 @@ impl jobs::JobHandler for AttemptHandler {
         let kind = work::kind(&job.header.kind);
         let word = kind.as_ref().map_or("unknown", |kind| kind.name);
         let attempt = self.metrics.begin(job.id.queue(), word, meter.overdue());
-        let span = tracing::info_span!("job", job = %job.id, kind = word,
-            attempt = job.header.attempt, otel.kind = "consumer");
-        telemetry::propagation::set_parent(&span, &headers(&job.header.trace));
+        // Lines of the log name the job.
+        let logged = tracing::info_span!("job", job = %job.id, kind = word,
+            attempt = job.header.attempt);
+        let mut span = job_span::begin(job, word);
         let facts = meter.facts.clone();
         let work = async {
             let kind = kind.map_err(|error| Failure::permanent(error.to_string()))?;
@@ -39,20 +41,26 @@ impl jobs::JobHandler for AttemptHandler {
             let result = kind.run(&attempt).await?;
             Ok(Some(Payload::json(&result)))
         };
-        let ended = meter.run(work.instrument(span.clone())).await;
+        let ended = span.run(meter.run(work.instrument(logged.clone()))).await;
         let ended = ended.map_err(redacted);
-        let took = meter.elapsed();
-        let outcome = span.in_scope(|| match &ended {
+        let execution_time_ms = ms(meter.elapsed());
+        let queue_time_ms = ms(meter.queued());
+        let say = || match &ended {
             Ok(_) => {
-                tracing::info!(?took, "job succeeded");
+                tracing::info!(execution_time_ms, queue_time_ms, "job succeeded");
                 "succeeded"
             }
             Err(Failure::Retryable(error) | Failure::RetryAfter(error, _)) => {
-                tracing::warn!(?took, error, "attempt failed");
+                tracing::warn!(execution_time_ms, queue_time_ms, error, "attempt failed");
                 "failed"
             }
             Err(Failure::Permanent(error)) => {
-                tracing::warn!(?took, error, "job failed for good");
+                tracing::warn!(
+                    execution_time_ms,
+                    queue_time_ms,
+                    error,
+                    "job failed for good"
+                );
                 "dead"
             }
             Err(Failure::Postponed(delay)) => {
@@ -60,10 +68,14 @@ impl jobs::JobHandler for AttemptHandler {
                 "postponed"
             }
             Err(Failure::Cancelled) => {
-                tracing::info!(?took, "job called off");
+                tracing::info!(execution_time_ms, queue_time_ms, "job called off");
                 "cancelled"
             }
-        });
+        };
+        let outcome = span.in_scope(|| logged.in_scope(say));
+        if let "failed" | "dead" = outcome {
+            span.fail(outcome);
+        }
         attempt.end(outcome);
         ended
     }
@@ -78,15 +90,4 @@ fn redacted(failure: Failure) -> Failure {
         Failure::Permanent(error) => Failure::Permanent(redact(error)),
         other @ (Failure::Postponed(_) | Failure::Cancelled) => other,
     }
-}
-
-/// The trace context of a job as headers, without pairs that cannot be headers.
-fn headers(trace: &BTreeMap<String, String>) -> HeaderMap {
-    let pair = |(name, value): (&String, &String)| {
-        Some((
-            HeaderName::try_from(name).ok()?,
-            HeaderValue::try_from(value).ok()?,
-        ))
-    };
-    trace.iter().filter_map(pair).collect()
 }

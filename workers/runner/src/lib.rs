@@ -7,6 +7,7 @@
 mod handler;
 mod host;
 mod http_api;
+mod job_span;
 mod keys;
 mod meter;
 mod metrics;

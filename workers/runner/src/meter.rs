@@ -148,8 +148,8 @@ impl<F: Future> Future for MeteredFuture<'_, '_, F> {
     }
 }
 
-/// With microseconds behind the point.
-fn ms(duration: Duration) -> f64 {
+/// Milliseconds, with microseconds behind the point.
+pub(crate) fn ms(duration: Duration) -> f64 {
     (duration.as_secs_f64() * 1e6).round() / 1e3
 }
 

@@ -85,14 +85,14 @@ impl<H: Host> Engine<H> {
         let deadline = timeout.and_then(|timeout| self.now.checked_add(timeout));
         let memory = self.spare.pop();
         let memory = memory.unwrap_or_else(|| Vec::with_capacity(block.wire().len() + SMALL));
-        let mut request = Request::new(memory, block, summary, |field| {
-            self.host.forwards_field(field)
-        });
-        request.ended = end;
         // The host wants the call's id, and the call is made with what the host keeps: the slot is
         // taken by whichever call comes first, so ask with a reserved one.
         let id = self.calls.reserve();
         let (host, verdict) = self.host.on_request(id, conn, block, end);
+        let mut request = Request::new(memory, block, summary, |field| {
+            self.host.forwards_field(&host, field)
+        });
+        request.ended = end;
         let call = Call {
             host,
             phase: Phase::Routing,

@@ -2,6 +2,7 @@
 
 use std::{
     io::{self, Write},
+    sync::Arc,
     time::Instant,
 };
 
@@ -13,11 +14,11 @@ use tracing::{
 use tracing_subscriber::{Layer, layer::Context, registry::LookupSpan};
 
 use super::{
-    format,
+    export, format,
     record::{self, Record},
     repeats::Repeats,
 };
-use crate::LogOutput;
+use crate::{LogOutput, otlp::Queue};
 
 /// Makes lines of events.
 #[derive(Debug)]
@@ -26,15 +27,23 @@ pub(crate) struct Lines {
     json: bool,
     colour: bool,
     repeats: Mutex<Repeats>,
+    /// What the collector gets, if it gets lines.
+    collector: Option<Arc<Queue>>,
 }
 
 impl Lines {
-    pub(super) fn new(output: LogOutput, json: bool, colour: bool) -> Self {
+    pub(super) fn new(
+        output: LogOutput,
+        json: bool,
+        colour: bool,
+        collector: Option<Arc<Queue>>,
+    ) -> Self {
         Self {
             output,
             json,
             colour,
             repeats: Mutex::default(),
+            collector,
         }
     }
 
@@ -68,5 +77,8 @@ where
         record.suppressed = suppressed;
         // There is nobody to tell that nobody reads the log.
         self.write(&record).ok();
+        if let Some(queue) = &self.collector {
+            export::send(queue, &record);
+        }
     }
 }

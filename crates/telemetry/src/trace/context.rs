@@ -2,11 +2,12 @@
 //! in `traceparent`. It is three numbers: reading, passing on and sampling one allocates nothing.
 
 use std::{
+    collections::BTreeMap,
     fmt,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
 };
 
-use http::HeaderMap;
+use http::{HeaderMap, HeaderValue};
 
 /// The header that carries a trace context.
 pub const TRACEPARENT: &str = "traceparent";
@@ -20,7 +21,14 @@ const LENGTH: usize = 55;
 static BOUND: AtomicU64 = AtomicU64::new(1 << 63);
 
 tokio::task_local! {
-    static CURRENT: TraceContext;
+    static CURRENT: TraceScope;
+}
+
+/// What a task runs within: its context, and what tracing systems have added to it.
+#[derive(Clone, Debug)]
+pub struct TraceScope {
+    context: TraceContext,
+    state: Option<HeaderValue>,
 }
 
 /// The ID of a trace, never 0. Its text is 32 hexadecimal digits.
@@ -91,18 +99,41 @@ impl TraceContext {
     /// The context of the task that runs now.
     #[must_use]
     pub fn current() -> Option<Self> {
-        CURRENT.try_with(|context| *context).ok()
+        CURRENT.try_with(|scope| scope.context).ok()
+    }
+
+    /// The `tracestate` that came with the context of the task that runs now.
+    #[must_use]
+    pub fn current_state() -> Option<HeaderValue> {
+        CURRENT.try_with(|scope| scope.state.clone()).ok()?
     }
 
     /// Runs a future within this context: [`Self::current`] answers it there. Tasks that the future
     /// spawns have none of their own accord.
     pub fn scope<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
-        CURRENT.scope(self, future)
+        TraceScope::below_current(self).run(future)
     }
 
     /// Runs a function within this context.
     pub fn sync_scope<T>(self, run: impl FnOnce() -> T) -> T {
-        CURRENT.sync_scope(self, run)
+        TraceScope::below_current(self).run_sync(run)
+    }
+
+    /// Writes the context of the task that runs now among headers that are kept as texts, unless it is
+    /// there as it is. Without an exporter they stay as they are.
+    pub fn carry_current(headers: &mut BTreeMap<String, String>) {
+        let Some(current) = Self::current().filter(|_| super::tracing_enabled()) else {
+            return;
+        };
+        let brought = headers.get(TRACEPARENT);
+        let brought = brought.and_then(|text| Self::parse(text.as_bytes()));
+        if brought != Some(current) {
+            headers.insert(TRACEPARENT.to_owned(), current.to_string());
+        }
+        if brought.is_none_or(|brought| brought.trace_id != current.trace_id) {
+            // It belonged to another trace.
+            headers.remove(TRACESTATE);
+        }
     }
 
     /// The same trace, below another span.
@@ -119,6 +150,46 @@ impl TraceContext {
         write_hex(&mut text[36..52], self.span_id.0.into());
         text[54] = if self.sampled { b'1' } else { b'0' };
         text
+    }
+}
+
+impl TraceScope {
+    /// The scope of a request with these headers. `context` is theirs or below it; a new trace has
+    /// nothing of theirs.
+    #[must_use]
+    pub fn of(context: TraceContext, headers: &HeaderMap) -> Self {
+        let same = TraceContext::of(headers).is_some_and(|it| it.trace_id == context.trace_id);
+        let state = headers.get(TRACESTATE).filter(|_| same).cloned();
+        Self { context, state }
+    }
+
+    /// What the present scope has besides its context goes on in the same trace.
+    fn below_current(context: TraceContext) -> Self {
+        let current = TraceContext::current();
+        let same = current.is_some_and(|current| current.trace_id == context.trace_id);
+        let state = if same {
+            TraceContext::current_state()
+        } else {
+            None
+        };
+        Self { context, state }
+    }
+
+    /// Runs a future within it.
+    pub fn run<F: Future>(self, future: F) -> impl Future<Output = F::Output> {
+        CURRENT.scope(self, future)
+    }
+
+    /// Runs a function within it.
+    pub fn run_sync<T>(self, run: impl FnOnce() -> T) -> T {
+        CURRENT.sync_scope(self, run)
+    }
+}
+
+impl fmt::Display for TraceContext {
+    /// Its `traceparent`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&String::from_utf8_lossy(&self.traceparent()))
     }
 }
 
@@ -238,6 +309,24 @@ mod tests {
         assert_eq!(TraceContext::current(), None);
         let found = context.sync_scope(TraceContext::current);
         assert_eq!(found, Some(context));
+
+        // What came with it goes on below it, and in no other trace.
+        let mut headers = HeaderMap::new();
+        headers.insert(TRACESTATE, HeaderValue::from_static("vendor=1"));
+        let state = async |headers: &HeaderMap, within: TraceContext| {
+            let state = within.scope(async { TraceContext::current_state() });
+            TraceScope::of(context, headers).run(state).await
+        };
+        let below = context.below(SpanId::random());
+        let alone = state(&headers, below).await;
+        assert_eq!(alone, None, "without a traceparent it means nothing");
+        let parent = HeaderValue::from_bytes(&context.traceparent()).unwrap();
+        headers.insert(TRACEPARENT, parent);
+        let vendor = HeaderValue::from_static("vendor=1");
+        let found = async { TraceContext::current_state() };
+        let found = TraceScope::of(context, &headers).run(found).await;
+        assert_eq!(found, Some(vendor));
+        assert_eq!(state(&headers, TraceContext::root()).await, None);
     }
 
     proptest! {

@@ -41,6 +41,8 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("model_url", &["http://127.0.0.1:1/v1"]),
     ("otel_service_name", &["other"]),
     ("otlp_endpoint", &["http://127.0.0.1:1"]),
+    ("otlp_certificate", &[""]),
+    ("otlp_headers", &["api-key=s3cret"]),
     ("out_dir", &["DIR/out"]),
     ("queue_name", &["other", "a"]),
     ("queues", &["default, other"]),

@@ -10,7 +10,7 @@ use prost_reflect::DynamicMessage;
 use proto::error_info::{self, Reason};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
-use telemetry::rpc::code_name;
+use telemetry::{TraceContext, rpc::code_name};
 use tonic::{Code, Status};
 
 use crate::{Attempt, Description, FieldError, JobKind};
@@ -210,6 +210,7 @@ fn without_reserved(metadata: &BTreeMap<String, String>) -> BTreeMap<String, Str
 fn metadata(call: &Call, attempt: &Attempt<'_>) -> BTreeMap<String, String> {
     let (job, mut metadata) = (attempt.job, without_reserved(&call.metadata));
     metadata.extend(job.header.trace.clone());
+    TraceContext::carry_current(&mut metadata);
     metadata.insert(RUNNER_METADATA[1].to_owned(), job.id.to_string());
     metadata.insert("idempotency-key".to_owned(), attempt.idempotency_key());
     if let Some(caller) = &job.header.caller

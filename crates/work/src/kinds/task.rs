@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Duration};
 use jobs::{Error, Failure, Job, JobId, JobRecord, JobStatus, NewJob};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
+use telemetry::TraceContext;
 
 use super::Call;
 use crate::{
@@ -182,6 +183,8 @@ fn part_job(subtask: &Subtask, agent: &str, job: &Job) -> NewJob {
     set("input", &subtask.description);
     set("session_id", job.id.as_str());
     let header = &job.header;
+    let mut trace = header.trace.clone();
+    TraceContext::carry_current(&mut trace);
     NewJob {
         queue: job.id.queue().to_owned(),
         priority: header.priority,
@@ -189,7 +192,7 @@ fn part_job(subtask: &Subtask, agent: &str, job: &Job) -> NewJob {
         max_attempts: header.max_attempts,
         deadline: header.deadline,
         caller: header.caller.clone(),
-        trace: header.trace.clone(),
+        trace,
         internal_key: Some(part_key(&job.id, &subtask.subtask_id)),
         ..Call::json(agent, METHOD, message).new_job()
     }

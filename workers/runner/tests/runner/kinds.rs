@@ -48,6 +48,19 @@ async fn a_call_is_made_and_what_it_cost_is_told() {
     // A call waits for its answer, and waiting is not work.
     assert!((0.0..50.0).contains(&number("cpu_percent")), "{metrics}");
     assert!(number("thread_count") >= 1.0, "{metrics}");
+    // The line of the attempt has the same.
+    let log = runner.process.log();
+    let mut lines = log
+        .lines()
+        .filter_map(|line| serde_json::from_str::<Value>(line).ok());
+    let line = lines.find(|line| line["message"] == "job succeeded");
+    let line = line.unwrap_or_else(|| panic!("{log}"));
+    assert_eq!(line["job"], id.to_string(), "{line}");
+    let near = |name: &str, number: f64| (line[name].as_f64().unwrap() - number).abs() < 50.0;
+    assert!(
+        near("execution_time_ms", ran) && near("queue_time_ms", queued),
+        "{line}"
+    );
     let host = &metrics["host"];
     assert!(
         host["cpu_count"].as_u64() >= Some(1) && host["hostname"].is_string(),

@@ -30,6 +30,14 @@ pub struct InvalidQuery {
     expected: String,
 }
 
+impl InvalidQuery {
+    /// What a value of this parameter has to be.
+    #[must_use]
+    pub fn expected(&self) -> &str {
+        &self.expected
+    }
+}
+
 impl TapQuery {
     /// The parameters that it has.
     pub const KEYS: [&str; 6] = [

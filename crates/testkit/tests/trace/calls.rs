@@ -1,6 +1,6 @@
-//! One call is one trace, in a real Jaeger.
+//! One call is one trace.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::collections::BTreeSet;
 
 use mesh_testkit::{Jaeger, Mesh, load, raw::RawConnection, until};
 use prost::Message as _;
@@ -8,8 +8,7 @@ use proto::agentplatform::TaskRequest;
 use serde_json::Value;
 use tonic::Code;
 
-/// Spans leave in batches, every few seconds.
-const EXPORTED: Duration = Duration::from_secs(20);
+use crate::view::{EXPORTED, by_id, kind, of, operation, parent, service, tag, value};
 
 #[tokio::test]
 async fn a_call_through_haproxy_router_and_instance_is_one_trace() {
@@ -41,6 +40,20 @@ async fn a_call_through_haproxy_router_and_instance_is_one_trace() {
         ("mcp-router", "server"),
     ];
     assert_eq!(ancestors(&trace, echo), expected, "{trace}");
+    let (instance, port) = (&mesh.echoes[0].id, mesh.echoes[0].grpc.port());
+    let method = "agentplatform.AgentService/ExecuteTask";
+    let routed: Vec<_> = of(&trace, "mcp-router").collect();
+    for span in routed.iter().copied().chain([echo]) {
+        assert_eq!(tag(span, "rpc.system.name"), "grpc");
+        assert_eq!(tag(span, "rpc.method"), method);
+        assert_eq!(tag(span, "rpc.response.status_code"), "OK");
+        assert_eq!(tag(span, "mesh.service"), "agent-echo");
+        assert_eq!(tag(span, "mesh.instance"), instance);
+        assert_eq!(value(span, "mesh.attempt"), 1);
+        let client = kind(span) == "client";
+        assert_eq!(value(span, "server.port") == port, client, "{span}");
+        assert_eq!(tag(span, "client.address").is_empty(), client, "{span}");
+    }
 }
 
 #[tokio::test]
@@ -74,11 +87,10 @@ async fn spans_of_a_router_count_what_the_caller_did_wrong_as_no_error() {
     let expected = [Code::Ok, Code::Ok, Code::NotFound, Code::Unimplemented];
     assert_eq!(codes, expected);
 
-    // A hedged call passes the router's local backend.
+    // A hedged call passes the router's local backend, and is one call of a client's all the same.
     let through_backend = [
         "agent-echo server",
         "mcp-router client",
-        "mcp-router server",
         "mcp-router server",
     ];
     // Which codes are errors.
@@ -121,46 +133,4 @@ fn ancestors<'a>(trace: &'a Value, from: &'a Value) -> Vec<(&'a str, &'a str)> {
         span = parent(current).and_then(|id| by_id(trace, id));
     }
     chain
-}
-
-fn spans(trace: &Value) -> impl Iterator<Item = &Value> {
-    trace["spans"].as_array().into_iter().flatten()
-}
-
-/// The spans of one service.
-fn of<'a>(trace: &'a Value, name: &'a str) -> impl Iterator<Item = &'a Value> {
-    spans(trace).filter(move |span| service(trace, span) == name)
-}
-
-fn service<'a>(trace: &'a Value, span: &Value) -> &'a str {
-    let process = span["processID"].as_str().expect("as Jaeger tells it");
-    trace["processes"][process]["serviceName"]
-        .as_str()
-        .expect("as Jaeger tells it")
-}
-
-fn operation(span: &Value) -> &str {
-    span["operationName"].as_str().expect("as Jaeger tells it")
-}
-
-fn kind(span: &Value) -> &str {
-    tag(span, "span.kind")
-}
-
-/// The text of a tag; empty when there is none.
-fn tag<'a>(span: &'a Value, key: &str) -> &'a str {
-    let tags = span["tags"].as_array().expect("as Jaeger tells it");
-    let tag = tags.iter().find(|tag| tag["key"] == key);
-    tag.and_then(|tag| tag["value"].as_str())
-        .unwrap_or_default()
-}
-
-fn parent(span: &Value) -> Option<&str> {
-    let references = span["references"].as_array()?;
-    references.iter().find(|r| r["refType"] == "CHILD_OF")?["spanID"].as_str()
-}
-
-/// A span, if it has been exported.
-fn by_id<'a>(trace: &'a Value, id: &str) -> Option<&'a Value> {
-    spans(trace).find(|span| span["spanID"] == id)
 }
