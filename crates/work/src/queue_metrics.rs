@@ -146,7 +146,7 @@ impl QueueRow {
             counts.cancelled,
         ];
         for (sum, more) in self.by_status.iter_mut().zip(more) {
-            *sum += u64::try_from(more).unwrap_or(u64::MAX);
+            *sum += more;
         }
         self.oldest = self.oldest.max(stats.oldest_queued().unwrap_or_default());
     }
