@@ -152,7 +152,10 @@ impl Prometheus {
 async fn prometheus_finds_every_instance_by_a_router_and_understands_all_it_says() {
     let consul = Consul::start().await;
     // Traces of all calls, which nobody takes.
-    let traces = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://127.0.0.1:9".to_owned());
+    let traces = (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "http://127.0.0.1:9".to_owned(),
+    );
     let env = [consul.env(), vec![traces]].concat();
     let router = Program::start("mcp-router", &env).await;
     let echo = Program::start("echo-agent", &consul.env()).await;
