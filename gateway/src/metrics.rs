@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry::{Counter, Histogram};
+use telemetry::{Counter, Histogram, TraceContext};
 
 /// Upper bounds in seconds, as OpenTelemetry recommends them, with four for answers of agents.
 const BUCKETS: [f64; 18] = [
@@ -34,10 +34,19 @@ impl Metrics {
     }
 
     /// Counts one; `route` is a row of the table of routes, so that callers cannot make up labels.
-    pub(crate) fn observe(&self, method: &http::Method, route: &str, status: u16, took: Duration) {
+    /// The trace becomes an exemplar if it is recorded.
+    pub(crate) fn observe(
+        &self,
+        method: &http::Method,
+        route: &str,
+        status: u16,
+        took: Duration,
+        trace: Option<TraceContext>,
+    ) {
         let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let known = known.into_iter().find(|known| *known == method.as_str());
         let labels = [known.unwrap_or("_OTHER"), route, &status.to_string()];
-        self.duration.of(labels).observe(took.as_secs_f64());
+        let duration = self.duration.of(labels);
+        duration.observe_of(took.as_secs_f64(), trace);
     }
 }

@@ -59,8 +59,9 @@ pub(crate) async fn on_request(State(app): State<App>, request: Request, next: N
         }
     }
     let status = answer.status().as_u16();
+    let took = started.elapsed();
     app.metrics
-        .observe(&method, &route, status, started.elapsed());
+        .observe(&method, &route, status, took, span.context());
     span.record(|fields| fields.number("http.response.status_code", status.into()));
     if status >= 500 {
         span.fail(answer.status().as_str());

@@ -1,5 +1,7 @@
 //! The metrics of every program, read by Prometheus's own tools.
 
+#![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
+
 use std::{
     collections::BTreeSet,
     io::Write as _,
@@ -149,7 +151,13 @@ impl Prometheus {
 #[tokio::test]
 async fn prometheus_finds_every_instance_by_a_router_and_understands_all_it_says() {
     let consul = Consul::start().await;
-    let router = Program::start("mcp-router", &consul.env()).await;
+    // Traces of all calls, which nobody takes.
+    let traces = (
+        "OTEL_EXPORTER_OTLP_ENDPOINT",
+        "http://127.0.0.1:9".to_owned(),
+    );
+    let env = [consul.env(), vec![traces]].concat();
+    let router = Program::start("mcp-router", &env).await;
     let echo = Program::start("echo-agent", &consul.env()).await;
     let gateway = {
         let folder = TempDir::with_prefix("jobs-").unwrap();
@@ -188,6 +196,18 @@ async fn prometheus_finds_every_instance_by_a_router_and_understands_all_it_says
         (found.first()?.1 == "1").then_some(())
     })
     .await;
+    // The trace of the call is found by its latency.
+    let bucket = "rpc_server_call_duration_seconds_bucket";
+    let path = format!("query_exemplars?query={bucket}&start=0&end=9999999999");
+    let exemplar = until("the call has an exemplar", START, async || {
+        let found = prometheus.data(&path).await;
+        let of_echo = found.as_array()?.iter();
+        let mut of_echo = of_echo.filter(|it| it["seriesLabels"]["service"] == "agent-echo");
+        of_echo.next().map(|it| it["exemplars"][0].clone())
+    })
+    .await;
+    let trace_id = exemplar["labels"]["trace_id"].as_str().unwrap();
+    assert_eq!(trace_id.len(), 32, "{exemplar}");
     let metadata = prometheus.data("metadata").await;
     let kind = |name: &str| metadata[name][0]["type"].clone();
     assert_eq!(kind("rpc_server_call_duration_seconds"), "histogram");

@@ -24,11 +24,12 @@ impl jobs::JobHandler for AttemptHandler {
         let mut meter = AttemptMeter::start(job, context, &self.host);
         let kind = work::kind(&job.header.kind);
         let word = kind.as_ref().map_or("unknown", |kind| kind.name);
-        let attempt = self.metrics.begin(job.id.queue(), word, meter.overdue());
+        let mut attempt = self.metrics.begin(job.id.queue(), word, meter.overdue());
         // Lines of the log name the job.
         let logged = tracing::info_span!("job", job = %job.id, kind = word,
             attempt = job.header.attempt);
         let mut span = job_span::begin(job, word);
+        attempt.traced(span.context());
         let facts = meter.facts.clone();
         let work = async {
             let kind = kind.map_err(|error| Failure::permanent(error.to_string()))?;

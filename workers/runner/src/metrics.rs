@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use telemetry::{Counter, Gauge, Histogram};
+use telemetry::{Counter, Gauge, Histogram, TraceContext};
 
 /// Upper bounds in seconds: jobs take from a millisecond to an hour.
 const BUCKETS: [f64; 14] = [
@@ -32,6 +32,7 @@ impl Metrics {
             kind,
             began: std::time::Instant::now(),
             outcome: "cut",
+            trace: None,
         }
     }
 }
@@ -44,9 +45,15 @@ pub(crate) struct Attempt<'a> {
     kind: &'static str,
     began: std::time::Instant,
     outcome: &'static str,
+    trace: Option<TraceContext>,
 }
 
 impl Attempt<'_> {
+    /// Its trace, which becomes an exemplar if it is recorded.
+    pub(crate) fn traced(&mut self, trace: Option<TraceContext>) {
+        self.trace = trace;
+    }
+
     /// How it ended.
     pub(crate) fn end(mut self, outcome: &'static str) {
         self.outcome = outcome;
@@ -60,6 +67,6 @@ impl Drop for Attempt<'_> {
         metrics.running.of([&self.queue, self.kind]).dec();
         metrics.attempts.of(ended).inc();
         let took = self.began.elapsed().as_secs_f64();
-        metrics.run.of(ended).observe(took);
+        metrics.run.of(ended).observe_of(took, self.trace);
     }
 }

@@ -110,7 +110,11 @@ impl Source for InstancesSource {
         &self.name
     }
 
-    async fn ask(&self, client: &ConsulApi, ask: QueryMode) -> Result<Answers<Self>, Error> {
+    async fn ask(&self, client: &ConsulApi, mut ask: QueryMode) -> Result<Answers<Self>, Error> {
+        if let QueryMode::Blocking { brief, .. } = &mut ask {
+            // A right that is given does not change the index.
+            *brief |= self.visibility.is_hidden(&self.name);
+        }
         let mut answer = client.health(&self.name, ask).await?;
         let mut hidden = false;
         if answer.value.is_empty() {
