@@ -38,7 +38,7 @@ struct Text {
 }
 
 /// The names of a request's metadata, and the values that a tap asks for.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Metadata {
     bytes: Vec<u8>,
     /// Length of the name, and of the value that stands behind it.
@@ -65,7 +65,7 @@ impl CallHead {
         fields: impl Iterator<Item = (&'a [u8], &'a [u8])>,
         wanted: Option<&[Box<[u8]>]>,
     ) {
-        let mut metadata = wanted.map(|wanted| (wanted, Metadata::default()));
+        let mut metadata = wanted.map(|wanted| (wanted, Metadata::new()));
         for (name, value) in fields {
             match name {
                 b"x-request-id" if self.request_id.length == 0 => self.request_id.set(value),
@@ -118,6 +118,14 @@ impl Text {
 }
 
 impl Metadata {
+    /// With room for most requests: growing would cost more than the rest.
+    fn new() -> Self {
+        Self {
+            bytes: Vec::with_capacity(256),
+            fields: Vec::with_capacity(16),
+        }
+    }
+
     fn push(&mut self, name: &[u8], value: Option<&[u8]>) {
         // Pseudo-headers are no metadata.
         if name.first() == Some(&b':') || self.fields.len() == MOST_FIELDS {
