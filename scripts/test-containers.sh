@@ -206,7 +206,7 @@ quiet make dev
 took=$((SECONDS - began))
 same 'make dev replaced, containers' 1 "$(comm -13 <(echo "$before") <(ids_of) | wc -l)"
 same 'make dev replaced a container of' echo-agent "$(docker inspect -f '{{index .Config.Labels "com.docker.compose.service"}}' "$(comm -13 <(echo "$before") <(ids_of))")"
-[ $took -lt 15 ] || die "make dev took $took s"
+[ $took -lt "${DEV_SECONDS:-15}" ] || die "make dev took $took s: DEV_SECONDS is for busy machines"
 ok "make dev: $took s"
 until_true 30 'an answer of the new echo agent' answers
 

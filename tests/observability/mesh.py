@@ -23,6 +23,8 @@ BIN = pathlib.Path(os.environ.get("MESH_TEST_BIN", ROOT / "target/debug"))
 DEPLOY = ROOT / "deploy"
 PORTS = {"mcp-router": "MCP_ROUTER_PORT", "mesh-gateway": "GATEWAY_PORT", "job-runner": "RUNNER_PORT",
          "mesh-scheduler": "SCHEDULER_PORT"}
+# As compose calls them in traces.
+NAMES = {"mesh-gateway": "agents-app", "job-runner": "agents-worker"}
 
 
 def free_ports(count):
@@ -158,7 +160,8 @@ class Mesh:
             own: port, "CONSUL_HTTP_ADDR": f"127.0.0.1:{self.consul}", "REDIS_URL": f"redis://127.0.0.1:{self.redis}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "CHECK_INTERVAL": "1s",
             "MODEL_URL": f"http://127.0.0.1:{self.model}/v1", "MODEL_NAME": "stub", "OUT_DIR": self.out,
-            "DOCS_DIR": ROOT / "docs", "LOG_FORMAT": "text", "QUEUE_SAMPLE": "1s", "DRAIN_DELAY": "1s"}
+            "DOCS_DIR": ROOT / "docs", "LOG_FORMAT": "text", "QUEUE_SAMPLE": "1s", "DRAIN_DELAY": "1s",
+            "OTEL_SERVICE_NAME": NAMES.get(program, "")}
         return self.start(name, BIN / program, **{**settings, **environment})
 
     def admin(self, name):
@@ -220,11 +223,12 @@ class Mesh:
                    "--log-level=warn", COLLECTOR_OTLP_ENABLED="true", SPAN_STORAGE_TYPE="memory")
         until(30, "Jaeger", lambda: get(f"http://127.0.0.1:{self.jaeger}/"))
 
-    def start_collector(self):
-        """As compose runs it, but for where the others are; it decides sooner."""
+    def start_collector(self, keep=1):
+        """As compose runs it, but for where the others are; it decides sooner, and keeps that many of 100 traces."""
         self.start("collector", "otel-collector", "--config", DEPLOY / "otel/collector.yaml", OTLP_ADDRESS="127.0.0.1",
                    OTLP_GRPC_PORT=self.otlp, OTLP_HTTP_PORT=self.otlp_http, COLLECTOR_METRICS_PORT=self.collector_metrics,
-                   JAEGER_ENDPOINT=f"127.0.0.1:{self.jaeger_otlp}", TRACE_DECISION_WAIT="3s")
+                   JAEGER_ENDPOINT=f"127.0.0.1:{self.jaeger_otlp}", TRACE_DECISION_WAIT="3s",
+                   TRACE_KEEP_PERCENT=keep)
         until(30, "the collector", lambda: get(f"http://127.0.0.1:{self.collector_metrics}/metrics"))
 
     def start_alertmanager(self):

@@ -104,8 +104,9 @@ fn is_user(text: &str) -> bool {
         return true;
     };
     let port = text[..end].rsplit_once(':').map(|(_, port)| port);
+    let is_ipv6 = text.starts_with('[') && text[..end].ends_with(']');
     port.is_some_and(|port| port.is_empty() || !port.bytes().all(|it| it.is_ascii_digit()))
-        && !text[..end].ends_with(']')
+        && !is_ipv6
 }
 
 #[cfg(test)]
@@ -141,6 +142,7 @@ mod tests {
                 "{\"url\":\"http://***@a\"}",
             ),
             (r"redis://u:se\cret@host", "redis://***@host"),
+            ("redis://u:secret@host]?@", "redis://***@"),
             (r"u:se\cret@host", "***@host"),
             ("user:secret@host:8500", "***@host:8500"),
             ("x=user:secret@host", "x=***@host"),

@@ -126,6 +126,23 @@ async fn each_cause_is_written_down() {
 }
 
 #[tokio::test]
+async fn a_file_that_was_rotated_is_there_again_before_the_next_call() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let world = World::with(&[("access_log", path.to_str().unwrap())]).await;
+    call(&mut world.raw().await, "nowhere", "Before", &[]).await;
+    line(&path, "Before").await;
+    std::fs::rename(&path, folder.path().join("access.log.1")).unwrap();
+    // As SIGHUP does.
+    world.router.context().reload.trigger();
+    until("the file is there", SOON, async || path.exists().then_some(())).await;
+    assert_eq!(std::fs::read_to_string(&path).unwrap(), "");
+    call(&mut world.raw().await, "nowhere", "After", &[]).await;
+    line(&path, "After").await;
+    world.end().await;
+}
+
+#[tokio::test]
 async fn a_filter_leaves_out_the_calls_that_it_does_not_name() {
     let folder = tempfile::tempdir().unwrap();
     for (filter, expected) in [
