@@ -1,7 +1,5 @@
 //! Log lines that go to a collector on a real socket. The log is the process's, so there is one test.
 
-#![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-
 use std::{net::TcpListener, sync::mpsc, time::Duration};
 
 use mesh_telemetry::{

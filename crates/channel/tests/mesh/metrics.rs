@@ -1,5 +1,7 @@
 //! What a scrape shows of the calls that a program makes.
 
+use std::time::Duration;
+
 use discovery::Discovery as _;
 use mesh_channel::{ClusterOptions, Target};
 
@@ -20,7 +22,7 @@ async fn instances_have_series_while_they_are_there_and_further_ones_share_one()
         metrics_instances: 2,
         ..ClusterOptions::default()
     });
-    let _servers = world.start([(); 4].map(|()| slow(0 * MS))).await;
+    let _servers = world.start([(); 4].map(|()| slow(Duration::ZERO))).await;
     world.mesh.prepare(SERVICE);
     world.until_known(4).await;
     for id in ["i0", "i1", "i1", "i2", "i3", "i3"] {
@@ -96,7 +98,7 @@ async fn made_up_names_of_services_make_no_series() {
         queue_timeout: 200 * MS,
         ..ClusterOptions::default()
     });
-    let _servers = world.start([slow(0 * MS)]).await;
+    let _servers = world.start([slow(Duration::ZERO)]).await;
     world.call(Call::default()).await.unwrap();
     let before = world.registry.encode().lines().count();
     for round in 0..20 {
