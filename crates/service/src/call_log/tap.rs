@@ -7,7 +7,7 @@ mod query;
 use std::{
     collections::VecDeque,
     sync::{
-        Arc,
+        Arc, LazyLock,
         atomic::{AtomicBool, AtomicU64, Ordering::Relaxed},
     },
     time::{Duration, Instant},
@@ -32,13 +32,20 @@ pub const PER_SECOND: usize = 100;
 pub(crate) const MOST_TAPS: usize = 8;
 /// Lines that a tap's reader may leave unread.
 const UNREAD: usize = 2 * PER_SECOND;
+/// How long a tap rests whose reader is slow.
+const SLOW_READER: Duration = Duration::from_millis(10);
+/// What times of taps count from.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 /// Values of these are never shown.
 const SECRET: [&[u8]; 3] = [b"authorization", b"cookie", b"proxy-authorization"];
 
-/// The taps that are open. Calls pay one load of an atomic while there is none.
+/// The taps that are open. Calls pay one load of an atomic while there is none, and little more while
+/// all of them have shown enough for now.
 #[derive(Debug, Default)]
 pub(crate) struct Taps {
     open: AtomicBool,
+    /// The time until which no tap shows a call.
+    blocked_until: AtomicU64,
     taps: Mutex<Vec<Arc<Tap>>>,
     /// Names of metadata whose values are shown by one of them; `None` while none is open.
     wanted: ArcSwapOption<Vec<Box<[u8]>>>,
@@ -49,9 +56,10 @@ struct Tap {
     query: TapQuery,
     lines: mpsc::Sender<Bytes>,
     state: Mutex<TapState>,
-    opened: Instant,
-    /// Microseconds after `opened` until which no call is shown: there were enough.
+    /// The time until which no call is shown, for there were enough, and that from which. Of calls that
+    /// begin meanwhile nothing is kept.
     blocked_until: AtomicU64,
+    blocked_since: AtomicU64,
     /// Calls since the last line that it would have shown.
     skipped: AtomicU64,
 }
@@ -79,8 +87,8 @@ impl Taps {
             query,
             lines: sender,
             state: Mutex::default(),
-            opened: Instant::now(),
             blocked_until: AtomicU64::new(0),
+            blocked_since: AtomicU64::new(0),
             skipped: AtomicU64::new(0),
         });
         let mut taps = self.taps.lock();
@@ -108,7 +116,13 @@ impl Taps {
         let wanted = headers.map(|name| name.as_bytes().into()).collect();
         self.wanted
             .store((!taps.is_empty()).then(|| Arc::new(wanted)));
+        self.note_blocked(taps);
         self.open.store(!taps.is_empty(), Relaxed);
+    }
+
+    fn note_blocked(&self, taps: &[Arc<Tap>]) {
+        let until = taps.iter().map(|tap| tap.blocked_until.load(Relaxed)).min();
+        self.blocked_until.store(until.unwrap_or(0), Relaxed);
     }
 
     /// Whether one is open.
@@ -116,9 +130,9 @@ impl Taps {
         self.open.load(Relaxed)
     }
 
-    /// The metadata whose values are shown; `None` while no tap is open.
+    /// The metadata whose values are shown; `None` while no tap is open, or none shows a call now.
     pub(super) fn wanted(&self) -> Option<Arc<Vec<Box<[u8]>>>> {
-        if !self.is_open() {
+        if !self.is_open() || micros(Instant::now()) < self.blocked_until.load(Relaxed) {
             return None;
         }
         Guard::into_inner(self.wanted.load())
@@ -129,35 +143,45 @@ impl Taps {
         let taps = self.taps.lock();
         let wanting = taps.iter().filter(|tap| tap.query.matches(call));
         let now = Instant::now();
+        let mut blocked = false;
         for tap in wanting {
-            tap.write(now, head, call);
+            blocked |= tap.write(now, head, call);
+        }
+        if blocked {
+            self.note_blocked(&taps);
         }
     }
 }
 
 impl Tap {
-    fn write(&self, now: Instant, head: Option<&CallHead>, call: &FinishedCall<'_>) {
-        let since = now.duration_since(self.opened).as_micros() as u64;
-        if since < self.blocked_until.load(Relaxed) {
+    /// Shows a call, unless there were enough. Says whether none is shown from now on for a while.
+    fn write(&self, now: Instant, head: Option<&CallHead>, call: &FinishedCall<'_>) -> bool {
+        let at = micros(now);
+        let blocked_until = self.blocked_until.load(Relaxed);
+        // A call that began while nothing was kept has no metadata to show.
+        let began = at.saturating_sub(u64::try_from(call.duration.as_micros()).unwrap_or(u64::MAX));
+        let began_blocked = (self.blocked_since.load(Relaxed)..blocked_until).contains(&began);
+        let kept = head.is_some_and(|head| head.metadata.is_some());
+        if at < blocked_until || began_blocked && !kept {
             self.skipped.fetch_add(1, Relaxed);
-            return;
+            return false;
         }
         let mut state = self.state.lock();
         let TapState { cache, shown } = &mut *state;
         if shown.len() == PER_SECOND {
             let again = shown[0] + Duration::from_secs(1);
             if now < again {
-                let again = again.duration_since(self.opened).as_micros() as u64;
-                self.blocked_until.store(again, Relaxed);
                 self.skipped.fetch_add(1, Relaxed);
-                return;
+                self.block(now, again);
+                return true;
             }
             shown.pop_front();
         }
         let Ok(place) = self.lines.try_reserve() else {
             // Its reader is slow, or gone.
             self.skipped.fetch_add(1, Relaxed);
-            return;
+            self.block(now, now + SLOW_READER);
+            return true;
         };
         shown.push_back(now);
         let mut out = Vec::with_capacity(512);
@@ -172,6 +196,12 @@ impl Tap {
         }
         line::end(&mut out);
         place.send(out.into());
+        false
+    }
+
+    fn block(&self, since: Instant, until: Instant) {
+        self.blocked_since.store(micros(since), Relaxed);
+        self.blocked_until.store(micros(until), Relaxed);
     }
 
     /// The names of metadata, and the values that were asked for.
@@ -210,6 +240,11 @@ impl Tap {
         }
         out.push(b'}');
     }
+}
+
+fn micros(at: Instant) -> u64 {
+    let since = at.saturating_duration_since(*START);
+    u64::try_from(since.as_micros()).unwrap_or(u64::MAX)
 }
 
 impl OpenTap {

@@ -114,6 +114,40 @@ async fn a_tap_shows_at_most_a_hundred_calls_a_second_and_tells_of_the_rest() {
     call(&log, 0);
     let line = next(&mut tap).await;
     assert_eq!(line["skipped"], ended - PER_SECOND, "{line}");
+    assert!(line["metadata"].is_array(), "{line}");
+}
+
+#[tokio::test]
+async fn nothing_is_kept_of_calls_while_a_tap_has_shown_enough() {
+    let (log, taps) = log();
+    let mut tap = taps.open(TapQuery::default()).unwrap();
+    for _ in 0..=PER_SECOND {
+        call(&log, 0);
+    }
+    let (began, head) = (Instant::now(), log.begin(None, FIELDS.into_iter()));
+    assert!(head.is_none());
+    // Another that has shown nothing yet wants them.
+    let other = taps.open(TapQuery::default()).unwrap();
+    assert!(log.begin(None, FIELDS.into_iter()).is_some());
+    drop(other);
+    for _ in 0..PER_SECOND {
+        next(&mut tap).await;
+    }
+    tokio::time::sleep(Duration::from_millis(1050)).await;
+    // Calls that began meanwhile are skipped; those that begin now are shown whole.
+    let late = FinishedCall {
+        method: "t.S/Late",
+        duration: began.elapsed(),
+        ..FinishedCall::default()
+    };
+    log.end(None, &late);
+    call(&log, 0);
+    let line = next(&mut tap).await;
+    assert_eq!(
+        (&line["method"], &line["skipped"]),
+        (&"t.S/M".into(), &2.into())
+    );
+    assert!(line["metadata"].is_array(), "{line}");
 }
 
 #[tokio::test]
