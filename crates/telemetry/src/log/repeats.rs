@@ -1,7 +1,8 @@
 //! Warnings and errors that repeat: the same message of the same place is said once in 10 s, and then
 //! with how often it was not said.
 //!
-//! What it is about counts as a part of the message: see [`SUBJECTS`]. A place says at most
+//! What it is about counts as a part of the message: see [`SUBJECTS`]. So does the error but for its
+//! digits: another cause is news, and another number of milliseconds is not. A place says at most
 //! [`MOST`] things in that time, whatever they are about. So the memory is bounded, too.
 
 use std::{
@@ -98,6 +99,10 @@ fn key(record: &Record<'_>) -> u64 {
     for subject in SUBJECTS {
         record.text(subject).hash(&mut hasher);
     }
+    if let Some(error) = record.text("error") {
+        let rest = error.bytes().filter(|byte| !byte.is_ascii_digit());
+        rest.for_each(|byte| hasher.write_u8(byte));
+    }
     hasher.finish()
 }
 
@@ -166,8 +171,10 @@ mod tests {
             there("echo-1");
             let first = ("cannot claim".to_owned(), 0);
             assert_eq!(said.take(), [first.clone(), first.clone(), first.clone()]);
+            here("refused");
+            assert_eq!(said.take(), [first.clone()], "another cause is news");
             said.at(10);
-            here("still");
+            here("no answer after 60 ms");
             there("echo-1");
             let with = |suppressed| ("cannot claim".to_owned(), suppressed);
             assert_eq!(said.take(), [with(49)]);

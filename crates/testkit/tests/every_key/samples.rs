@@ -44,6 +44,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("otlp_certificate", &[""]),
     ("otlp_headers", &["api-key=s3cret"]),
     ("out_dir", &["DIR/out"]),
+    ("pprof_address", &["127.0.0.1", "0.0.0.0", "::1"]),
     ("queue_name", &["other", "a"]),
     ("queues", &["default, other"]),
     ("redis_cacert", &[""]),
