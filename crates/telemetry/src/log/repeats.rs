@@ -172,7 +172,11 @@ mod tests {
             let first = ("cannot claim".to_owned(), 0);
             assert_eq!(said.take(), [first.clone(), first.clone(), first.clone()]);
             here("refused");
-            assert_eq!(said.take(), [first.clone()], "another cause is news");
+            assert_eq!(
+                said.take(),
+                std::slice::from_ref(&first),
+                "another cause is news"
+            );
             said.at(10);
             here("no answer after 60 ms");
             there("echo-1");
