@@ -5,6 +5,7 @@ mod fixed;
 mod kubernetes;
 mod memory;
 mod outage;
+mod percent;
 mod stale_grace;
 
 use std::sync::Arc;

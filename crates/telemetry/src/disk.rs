@@ -33,9 +33,9 @@ impl Disks {
             let watched = watched.lock().clone();
             let seen: Vec<_> = watched
                 .iter()
-                .filter_map(|(name, path)| Some((name.as_str(), Space::of(path)?)))
+                .filter_map(|(name, path)| Some((name.as_str(), DiskSpace::of(path)?)))
                 .collect();
-            let rows = |space: fn(&Space) -> u64| {
+            let rows = |space: fn(&DiskSpace) -> u64| {
                 let gauge = move |bytes: u64| Gauge::at(i64::try_from(bytes).unwrap_or(i64::MAX));
                 let rows = seen.iter();
                 rows.map(move |(name, seen)| ([*name], gauge(space(seen))))
@@ -53,15 +53,20 @@ impl Disks {
     }
 }
 
-struct Space {
-    /// For who is not root.
-    free: u64,
-    size: u64,
+/// The room of a disk, in bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct DiskSpace {
+    /// What is free for who is not root.
+    pub free: u64,
+    /// All of it.
+    pub size: u64,
 }
 
-impl Space {
-    /// Of the disk of a folder, or of the next one above it that exists.
-    fn of(folder: &Path) -> Option<Self> {
+impl DiskSpace {
+    /// Of the disk of a folder, or of the next one above it that exists. `None` where the system does not
+    /// tell.
+    #[must_use]
+    pub fn of(folder: &Path) -> Option<Self> {
         let whole = std::path::absolute(folder).ok()?;
         let there = whole.ancestors().find(|path| path.exists())?;
         let found = rustix::fs::statvfs(there).ok()?;

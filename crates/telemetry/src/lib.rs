@@ -21,7 +21,7 @@ pub mod rpc;
 mod trace;
 
 pub use causes::{error_chain, root_cause};
-pub use disk::Disks;
+pub use disk::{DiskSpace, Disks};
 pub use dropped::{dropped, register_dropped};
 pub use error::Error;
 pub use humanize::humanize;
@@ -37,5 +37,5 @@ pub use process::register_process;
 pub use redact::{redact, redact_json};
 pub use trace::{
     ScopedSpan, Span, SpanEnd, SpanFields, SpanId, SpanKind, TRACEPARENT, TRACESTATE, TraceContext,
-    TraceId, TraceOptions, TraceScope, new_span_id, trace_content, tracing_enabled,
+    TraceId, TraceOptions, TraceScope, new_span_id, trace_content, tracing_enabled, write_hex,
 };

@@ -20,7 +20,7 @@ use crate::{
     otlp::{Destination, Exporter, OtlpOptions, Queue, Resource, Signal},
 };
 
-pub use context::{TRACEPARENT, TRACESTATE, TraceContext, TraceScope, new_span_id};
+pub use context::{TRACEPARENT, TRACESTATE, TraceContext, TraceScope, new_span_id, write_hex};
 pub use opentelemetry::trace::{SpanId, TraceId};
 pub use scoped::ScopedSpan;
 pub use span::{Span, SpanEnd, SpanFields, SpanKind};

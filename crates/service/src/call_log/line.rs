@@ -7,7 +7,7 @@ use std::{
 };
 
 use chrono::{DateTime, Utc};
-use telemetry::{json_text, rpc};
+use telemetry::{json_text, rpc, write_hex};
 
 use super::{CallHead, FinishedCall, head::cut};
 
@@ -81,7 +81,9 @@ pub(super) fn begin(
     match call.trace.or_else(|| head?.trace()) {
         Some(trace) => {
             out.push(b'"');
-            hexadecimal(out, u128::from_be_bytes(trace.to_bytes()));
+            let mut digits = [0; 32];
+            write_hex(&mut digits, u128::from_be_bytes(trace.to_bytes()));
+            out.extend_from_slice(&digits);
             out.push(b'"');
         }
         None => out.extend_from_slice(b"null"),
@@ -99,14 +101,6 @@ fn text(out: &mut Vec<u8>, value: Option<&[u8]>) {
         Some(value) => json_text::string(out, value),
         None => out.extend_from_slice(b"null"),
     }
-}
-
-/// 32 hexadecimal digits.
-fn hexadecimal(out: &mut Vec<u8>, number: u128) {
-    let digits = (0..32)
-        .rev()
-        .map(|place| (number >> (4 * place)) as usize & 0xf);
-    out.extend(digits.map(|digit| b"0123456789abcdef"[digit]));
 }
 
 /// Three digits.

@@ -216,8 +216,8 @@ fn hex(digits: &[u8]) -> Option<u128> {
     })
 }
 
-/// Fills `text` with the last digits of a number.
-fn write_hex(text: &mut [u8], mut value: u128) {
+/// Fills `text` with the last hexadecimal digits of a number.
+pub fn write_hex(text: &mut [u8], mut value: u128) {
     for digit in text.iter_mut().rev() {
         *digit = b"0123456789abcdef"[(value & 0xf) as usize];
         value >>= 4;

@@ -337,21 +337,6 @@ pub(super) fn path_segment(name: &str) -> Result<&str, Error> {
         })
 }
 
-/// Any text as part of a path.
-pub(super) fn percent_encoded(name: &str) -> String {
-    use std::fmt::Write as _;
-    let mut path = String::with_capacity(name.len());
-    for byte in name.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            path.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            write!(path, "%{byte:02X}").ok();
-        }
-    }
-    path
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -15,10 +15,10 @@ use tracing::warn;
 
 use super::{
     api_types::{NodeRow, NodeServices, differing},
-    client::{Answer, ConsulApi, QueryMode, percent_encoded},
+    client::{Answer, ConsulApi, QueryMode},
     watch_state::{Receiver, WatchState},
 };
-use crate::{Catalog, Error};
+use crate::{Catalog, Error, backends::percent::percent_encoded};
 
 /// How many nodes are read at the same time.
 const CONCURRENT_NODES: usize = 8;

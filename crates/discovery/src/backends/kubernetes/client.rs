@@ -12,7 +12,7 @@ use super::{
     options::{KubernetesOptions, NAME},
     store::Kind,
 };
-use crate::{Error, status::AnswerCounts};
+use crate::{Error, backends::percent::percent_encoded, status::AnswerCounts};
 
 /// How long a request may take that does not watch.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,7 +81,7 @@ impl KubernetesApi {
             let list: List = serde_json::from_slice(&body).map_err(|error| unreadable(&error))?;
             items.extend(list.items.into_iter().flatten());
             match list.metadata.r#continue.filter(|token| !token.is_empty()) {
-                Some(token) => next = format!("&continue={}", query_value(&token)),
+                Some(token) => next = format!("&continue={}", percent_encoded(&token)),
                 None => return Ok((items, list.metadata.resource_version)),
             }
         }
@@ -98,7 +98,7 @@ impl KubernetesApi {
         let query = format!(
             "watch=true&allowWatchBookmarks=true&timeoutSeconds={}&resourceVersion={}",
             wait.as_secs(),
-            query_value(version)
+            percent_encoded(version)
         );
         // The head of the answer comes at once, however long the watch goes on.
         let asked = self.get(kind, &query, limit);
@@ -382,20 +382,6 @@ fn error_text(message: &str) -> String {
     words
 }
 
-fn query_value(text: &str) -> String {
-    use std::fmt::Write as _;
-    let mut value = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            value.push(char::from(byte));
-        } else {
-            // Writing to a string does not fail.
-            write!(value, "%{byte:02X}").ok();
-        }
-    }
-    value
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,10 +422,5 @@ mod tests {
         assert!(told(401, Right::Write).contains("token"));
         assert!(told(503, Right::Write).contains("fails"));
         assert_eq!(told(410, Right::Write), "gone");
-    }
-
-    #[test]
-    fn a_value_of_a_query_is_encoded() {
-        assert_eq!(query_value("a=b&c/ü"), "a%3Db%26c%2F%C3%BC");
     }
 }

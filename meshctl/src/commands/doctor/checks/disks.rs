@@ -6,6 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
+use telemetry::DiskSpace;
+
 use super::super::{
     check::Check,
     finding::{Finding, some},
@@ -89,19 +91,14 @@ fn paths(program: &Program) -> Vec<PathBuf> {
 
 /// The room at a path on this machine, at the folder above it that there is.
 fn seen(path: &Path) -> Option<(String, Room)> {
-    let full = std::path::absolute(path).ok()?;
-    let there = full
-        .ancestors()
-        .find(|it| it.exists())
-        .map(Path::to_path_buf)?;
-    let disk = rustix::fs::statvfs(&there).ok()?;
+    let disk = DiskSpace::of(path)?;
     #[expect(
         clippy::cast_precision_loss,
         reason = "a share of a disk needs no exact bytes"
     )]
     let room = Room {
-        free: (disk.f_bavail * disk.f_frsize) as f64,
-        size: (disk.f_blocks * disk.f_frsize) as f64,
+        free: disk.free as f64,
+        size: disk.size as f64,
     };
     (room.size > 0.0).then(|| (path.display().to_string(), room))
 }
