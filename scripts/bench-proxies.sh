@@ -104,6 +104,12 @@ serve() {
     'router, access log') mcp_router ACCESS_LOG="$WORK/access.log" ;;
     'router, trace_ratio = '*)
       mcp_router TRACE_RATIO="${1##* }" OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"$COLLECTOR" ;;
+    'router, a tap')
+      mcp_router ADMIN_ADDRESS=127.0.0.1 METRICS_PORT="$ADMIN"
+      local router=$PID
+      until_true 30 'the admin listener' curl -fsS -o /dev/null "http://127.0.0.1:$ADMIN/healthz"
+      start 1 curl -fsSN -o /dev/null "http://127.0.0.1:$ADMIN/tap"
+      TAP=$PID PID=$router ;;
     'router '*) mcp_router LB_POLICY="${1#router }" ;;
     'router'*) mcp_router ;;
   esac

@@ -8,10 +8,12 @@
 ROUNDS=${1:-3} LENGTH=${2:-3} BASE=${BENCH_PORT:-27000}
 export PATH=$PWD/.tools/bin:$PATH:/usr/sbin
 BIN=${CARGO_TARGET_DIR:-$PWD/target}/release
-PROXY=$BASE CONSUL=$((BASE + 10)) COLLECTOR=$((BASE + 15))
+PROXY=$BASE CONSUL=$((BASE + 10)) COLLECTOR=$((BASE + 15)) ADMIN=$((BASE + 16))
 EVEN="$((BASE + 1)) $((BASE + 2)) $((BASE + 3))" MIXED="$((BASE + 4)) $((BASE + 5)) $((BASE + 6))"
 # Messages in an answer; options of the load besides; the core of the proxy.
 MESSAGES=1 PACE=() CORE=0
+# The client that reads a tap, where there is one.
+TAP=
 # Every call brings a deadline, as a careful client's does.
 HEADERS=(-H 'content-type: application/grpc' -H 'te: trailers' -H 'grpc-timeout: 30S')
 PEERS=('HAProxy' 'Envoy' 'plain hyper' 'router')
@@ -30,7 +32,7 @@ $ROWS
 1_KiB,_64×4 64 4 1024
 64_KiB,_1×1 1 1 65536"
 fi
-OBSERVED=('router' 'router, trace_ratio = 0.01' 'router, trace_ratio = 1' 'router, access log')
+OBSERVED=('router' 'router, trace_ratio = 0.01' 'router, trace_ratio = 1' 'router, access log' 'router, a tap')
 MIXED_PROXIES=('HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request' 'router peak_ewma')
 [ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the proxy, one for the rest'
 
@@ -40,7 +42,7 @@ trap 'kill $(jobs -p) 2>/dev/null || true; wait; rm -rf "$WORK"' EXIT
 
 # start CORE COMMAND...: in the background; sets PID.
 start() { local core=$1; shift; taskset -c "$core" "$@" >>"$WORK/log" 2>&1 & PID=$!; }
-stop() { kill "$1" && wait "$1" 2>/dev/null || true; }
+stop() { kill "$1" && wait "$1" 2>/dev/null || true; [ -z "$TAP" ] || { wait "$TAP" || true; TAP=; }; }
 
 # frame BYTES: a gRPC message.
 frame() { printf '\0'; printf "$(printf '\\x%02x' $(($1 >> 24)) $(($1 >> 16 & 255)) $(($1 >> 8 & 255)) $(($1 & 255)))"
@@ -237,7 +239,7 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	## What observability costs
 
 	Metrics are always on. Traces go to a collector on core 1 that takes everything and keeps nothing. The access log is a
-	file, a line for each call.
+	file, a line for each call. A tap shows 100 calls a second to a client on core 1.
 
 	$(table observed router)
 
