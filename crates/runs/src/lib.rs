@@ -7,6 +7,7 @@
 mod approval;
 mod error;
 mod event;
+pub mod link;
 mod run;
 mod shard;
 mod store;

@@ -52,6 +52,11 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
         seq: Option<u64>,
     ) -> Result<(Tag, Vec<Version>), Error>;
 
+    /// What a tag names. [`Error::NotFound`].
+    async fn tag(&self, owner: &str, tag: &str) -> Result<Tag, Error> {
+        Ok(self.versions(owner, tag, None).await?.0)
+    }
+
     /// Tags by name, a page after `cursor`.
     async fn tags(
         &self,
