@@ -63,6 +63,7 @@ pub const SPEC: Spec = Spec {
             keys::WorkflowKeys::GROUP,
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
+            work::RunKeys::GROUP,
         ],
         service::WEB,
         work::KEYS,

@@ -28,7 +28,7 @@ impl Workflows {
         let store = self.store();
         let command = Command {
             run_id: run_id.to_owned(),
-            id: key.map_or_else(ids::new, |key| ids::of(&[run_id, kind, key])),
+            id: key.map_or_else(runs::new_id, |key| ids::of(&[run_id, kind, key])),
             kind: kind.to_owned(),
             body,
         };

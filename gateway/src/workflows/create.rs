@@ -63,6 +63,7 @@ struct Known {
     agents: usize,
     priority: Option<u8>,
     keep_ms: Option<u64>,
+    keep_last: u32,
 }
 
 impl Known {
@@ -80,6 +81,10 @@ impl Known {
             agents,
             priority: option("priority").as_u64().and_then(|it| u8::try_from(it).ok()),
             keep_ms: option("retention")["age_ms"].as_u64(),
+            keep_last: option("retention")["count"]
+                .as_u64()
+                .and_then(|it| u32::try_from(it).ok())
+                .unwrap_or(0),
         }
     }
 }
@@ -180,10 +185,10 @@ impl Workflows {
         labels(&wanted.labels)?;
         let idempotency = caller.key.as_ref().map(|key| {
             let said = json!([source.tag, source.known.blob, inputs, priority, wanted.labels]);
-            (format!("{owner}/{key}"), ids::cas_id(said.to_string().as_bytes()))
+            (format!("{owner}/{key}"), runs::content_id(said.to_string().as_bytes()))
         });
         self.limits.run(owner, source.known.agents, Instant::now())?;
-        let run_id = ids::new();
+        let run_id = runs::new_id();
         let start = Start {
             run_id: run_id.clone(),
             owner: owner.to_owned(),
@@ -207,6 +212,7 @@ impl Workflows {
             labels: wanted.labels,
             idempotency,
             parent: None,
+            keep_last: source.known.keep_last,
             keep_ms: source.known.keep_ms.unwrap_or_else(|| self.keep_ms()),
         };
         let created = self.ask(store.create_run(&run, self.keys.max_queued_runs)).await?;

@@ -176,7 +176,7 @@ impl PatchSummary {
             artifact_id: id.clone(),
             id,
             run_id: run_id.to_owned(),
-            cas_id: ids::cas_id(patch.operations.to_string().as_bytes()),
+            cas_id: runs::content_id(patch.operations.to_string().as_bytes()),
             seq: patch.seq,
             op_count: count(&patch.operations),
             description: patch.description.clone(),

@@ -215,7 +215,7 @@ pub(in crate::endpoints) async fn fork(
     let first: Start = serde_json::from_slice(&record.start)
         .map_err(|error| Problem::from(runs::Error::Damaged(error.to_string())))?;
     let start = Start {
-        run_id: ids::new(),
+        run_id: runs::new_id(),
         owner: owner.clone(),
         tag: first.tag.clone(),
         inputs: match body.inputs {
@@ -246,7 +246,8 @@ pub(in crate::endpoints) async fn fork(
         labels: record.summary.labels.clone(),
         idempotency: None,
         parent: None,
-        keep_ms: app.workflows.keep_ms(),
+        keep_last: 0,
+        keep_ms: record.keep_ms,
     };
     let store = app.workflows.store();
     let created = app.workflows.ask(store.create_run(&new, app.workflows.keys.max_queued_runs));
