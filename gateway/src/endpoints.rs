@@ -109,7 +109,9 @@ fn of_workflows() -> Vec<Endpoint> {
     let mut all: Vec<Endpoint> = described.into_iter().map(Endpoint::of_workflows).collect();
     all.extend([
         described!(approval::approve).on_fanout_port(),
-        described!(run_events::of_user).streams_events().on_fanout_port(),
+        described!(run_events::of_user)
+            .streams_events()
+            .on_fanout_port(),
         Endpoint::get("/health", health::workflows)
             .on_port_alone(Port::Workflows)
             .not_rate_limited(),

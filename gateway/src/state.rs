@@ -9,8 +9,7 @@ use work::{QueueKeys, StoreMonitor};
 
 use crate::{
     event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, rate_limit::RateLimiter,
-    rules::Rules, services::ServiceCatalog,
-    workflows::Workflows,
+    rules::Rules, services::ServiceCatalog, workflows::Workflows,
 };
 
 /// How long an answer waits for its warning.
@@ -85,9 +84,16 @@ impl Gateway {
         self.queue_keys.queue(name)
     }
 
-    /// What a workflow asks for and nobody serves now, in words. Such a node is skipped.
-    pub(crate) fn unserved(&self, _document: &serde_json::Value) -> Vec<String> {
-        Vec::new()
+    /// The functions of a workflow that nobody serves now, in words. Their nodes are skipped.
+    pub(crate) async fn unserved(&self, document: &serde_json::Value) -> Vec<String> {
+        let functions = crate::workflows::ir::functions(document);
+        let services = functions.iter().map(|(_, service)| service.clone());
+        let unknown = self.services.unknown(services.collect()).await;
+        let unserved = functions.iter().filter(|(_, service)| unknown.contains(service));
+        let words = unserved.map(|(node, service)| {
+            format!("node {node}: nobody serves {service:?} now, so the node would be skipped")
+        });
+        words.collect()
     }
 
     /// Submits a job.

@@ -22,10 +22,7 @@ use std::{sync::Arc, time::Duration};
 use runs::RunStore;
 use service::Context;
 
-use crate::{
-    keys::WorkflowKeys,
-    problem::{Problem, ProblemKind},
-};
+use crate::{keys::WorkflowKeys, problem::Problem};
 
 use changes::ChangeFeed;
 use create::KnownVersions;
@@ -44,11 +41,7 @@ pub(crate) struct Workflows {
 }
 
 impl Workflows {
-    pub(crate) fn new(
-        context: &Context,
-        store: Arc<dyn RunStore>,
-        patience: Duration,
-    ) -> Self {
+    pub(crate) fn new(context: &Context, store: Arc<dyn RunStore>, patience: Duration) -> Self {
         let keys = WorkflowKeys::from_config(&context.config);
         Self {
             limits: MinuteLimits::new(&keys),

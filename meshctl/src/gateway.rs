@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use http::Uri;
-use reqwest::{Certificate, Client, Method, RequestBuilder, Response, StatusCode, header, redirect::Policy};
+use reqwest::{
+    Certificate, Client, Method, RequestBuilder, Response, StatusCode, header, redirect::Policy,
+};
 use serde_json::Value;
 use telemetry::{error_chain, root_cause};
 use tokio::time::{sleep, timeout};

@@ -172,7 +172,10 @@ fn fits_form(approval: &Approval, said: &Said) -> Result<(), Problem> {
     let fits = workflow::check_form(form, &said.data);
     fits.map_err(|mistakes| {
         let first = mistakes.first().map_or("", |mistake| &mistake.message);
-        let mut problem = Problem::new(ProblemKind::Invalid, format!("data does not fit the form: {first}"));
+        let mut problem = Problem::new(
+            ProblemKind::Invalid,
+            format!("data does not fit the form: {first}"),
+        );
         let errors = mistakes.into_iter().map(|mistake| FieldProblem {
             field: format!("/data{}", mistake.path),
             reason: mistake.message,
@@ -214,7 +217,9 @@ impl Workflows {
             ..ApprovalFilter::default()
         };
         let all = self.ask(self.store().approvals(&filter)).await?;
-        let of_node = all.into_iter().filter(|it| it.asked.node_id.as_deref() == Some(node_id));
+        let of_node = all
+            .into_iter()
+            .filter(|it| it.asked.node_id.as_deref() == Some(node_id));
         let last = of_node.max_by_key(|it| (it.state == ApprovalState::Pending, it.created_at));
         last.ok_or_else(unknown)
     }
@@ -243,14 +248,19 @@ impl Workflows {
             data: said.data,
             at: ids::now(),
         };
-        match self.ask(self.store().decide(&approval.asked.key, &decision)).await? {
+        match self
+            .ask(self.store().decide(&approval.asked.key, &decision))
+            .await?
+        {
             DecisionOutcome::Complete(approval)
             | DecisionOutcome::Counted(approval)
             | DecisionOutcome::Repeated(approval) => Ok(approval),
             DecisionOutcome::Refused(approval) => {
                 let mut problem = Problem::new(ProblemKind::Conflict, "Approval already processed");
                 let word = status(approval.state);
-                problem.extensions.insert("approval_status".to_owned(), word.into());
+                problem
+                    .extensions
+                    .insert("approval_status".to_owned(), word.into());
                 Err(problem)
             }
         }
@@ -286,7 +296,11 @@ impl Workflows {
     }
 
     fn secret(&self) -> Result<&str, Problem> {
-        let secret = self.keys.approval_secret.as_ref().map(|secret| secret.expose());
+        let secret = self
+            .keys
+            .approval_secret
+            .as_ref()
+            .map(|secret| secret.expose());
         secret.ok_or_else(|| {
             let text = "there are no links of approvals here: set approval_secret to have some";
             Problem::new(ProblemKind::Forbidden, text)
@@ -328,7 +342,13 @@ mod tests {
         assert_eq!(may_decide(&others, "ada").unwrap_err().status, 403);
         assert!(may_decide(&others, "bob").is_ok());
         let named = approval(json!({"approvers": ["bob", "ada"], "self_approval": false}));
-        for (person, fits) in [("bob", true), ("ada", false), ("eve", false), ("", false), ("*", false)] {
+        for (person, fits) in [
+            ("bob", true),
+            ("ada", false),
+            ("eve", false),
+            ("", false),
+            ("*", false),
+        ] {
             assert_eq!(may_decide(&named, person).is_ok(), fits, "{person}");
         }
     }
@@ -336,8 +356,17 @@ mod tests {
     #[test]
     fn an_approval_needs_what_the_form_asks_for_and_a_rejection_does_not() {
         let asked = approval(json!({"form": {"type": "object", "required": ["amount"]}}));
-        let said = |approved, data| Said { approved, comment: None, data };
-        assert_eq!(fits_form(&asked, &said(true, json!({}))).unwrap_err().status, 422);
+        let said = |approved, data| Said {
+            approved,
+            comment: None,
+            data,
+        };
+        assert_eq!(
+            fits_form(&asked, &said(true, json!({})))
+                .unwrap_err()
+                .status,
+            422
+        );
         assert!(fits_form(&asked, &said(true, json!({"amount": 1}))).is_ok());
         assert!(fits_form(&asked, &said(false, Value::Null)).is_ok());
     }

@@ -88,14 +88,14 @@ impl ChangeListener {
         let seen = self.seen.events;
         // The time being over is no failure: the caller looks in any case.
         let changed = self.ticks.wait_for(|ticks| ticks.events != seen);
-        timeout(wait, changed).await.is_ok();
+        timeout(wait, changed).await.ok();
     }
 
     /// Returns when there may be new answers, or after `wait`.
     pub(crate) async fn answers(&mut self, wait: Duration) {
         let seen = self.seen.answers;
         let changed = self.ticks.wait_for(|ticks| ticks.answers != seen);
-        timeout(wait, changed).await.is_ok();
+        timeout(wait, changed).await.ok();
     }
 }
 

@@ -103,10 +103,16 @@ mod tests {
         assert_eq!(answer(200, json!({"seq": 1})).unwrap(), json!({"seq": 1}));
         let refused = answer(422, json!({"message": "no such node", "path": "/nodes/9"}));
         let problem = refused.unwrap_err();
-        assert_eq!((problem.status, problem.errors[0].field.as_str()), (422, "/nodes/9"));
+        assert_eq!(
+            (problem.status, problem.errors[0].field.as_str()),
+            (422, "/nodes/9")
+        );
         for status in [400, 404, 409, 503] {
             assert_eq!(answer(status, json!({})).unwrap_err().status, status);
         }
-        assert_eq!(unknown_run(Problem::new(ProblemKind::NotFound, "x")).detail, "run not found");
+        assert_eq!(
+            unknown_run(Problem::new(ProblemKind::NotFound, "x")).detail,
+            "run not found"
+        );
     }
 }

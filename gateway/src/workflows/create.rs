@@ -15,7 +15,7 @@ use workflow::{Start, Workflow};
 use super::{
     Workflows,
     body::bad_request,
-    ids, tags,
+    tags,
     versions::{self, checked},
 };
 use crate::{
@@ -74,12 +74,19 @@ impl Known {
         });
         let option = |name: &str| {
             let metadata = &document["metadata"][name];
-            if metadata.is_null() { &document[name] } else { metadata }.clone()
+            if metadata.is_null() {
+                &document[name]
+            } else {
+                metadata
+            }
+            .clone()
         };
         Self {
             blob,
             agents,
-            priority: option("priority").as_u64().and_then(|it| u8::try_from(it).ok()),
+            priority: option("priority")
+                .as_u64()
+                .and_then(|it| u8::try_from(it).ok()),
             keep_ms: option("retention")["age_ms"].as_u64(),
             keep_last: option("retention")["count"]
                 .as_u64()
@@ -114,7 +121,10 @@ impl Workflows {
         let known = self.known.0.lock().get(&named.target.artifact_id).cloned();
         let known = match known {
             Some(known) => known,
-            None => self.learn(&named.owner, tag, named.seq, &named.target.artifact_id).await?,
+            None => {
+                self.learn(&named.owner, tag, named.seq, &named.target.artifact_id)
+                    .await?
+            }
         };
         let source = Source {
             known,
@@ -184,10 +194,20 @@ impl Workflows {
         let priority = priority(wanted.priority.or(source.known.priority))?;
         labels(&wanted.labels)?;
         let idempotency = caller.key.as_ref().map(|key| {
-            let said = json!([source.tag, source.known.blob, inputs, priority, wanted.labels]);
-            (format!("{owner}/{key}"), runs::content_id(said.to_string().as_bytes()))
+            let said = json!([
+                source.tag,
+                source.known.blob,
+                inputs,
+                priority,
+                wanted.labels
+            ]);
+            (
+                format!("{owner}/{key}"),
+                runs::content_id(said.to_string().as_bytes()),
+            )
         });
-        self.limits.run(owner, source.known.agents, Instant::now())?;
+        self.limits
+            .run(owner, source.known.agents, Instant::now())?;
         let run_id = runs::new_id();
         let start = Start {
             run_id: run_id.clone(),
@@ -203,7 +223,9 @@ impl Workflows {
             owner: owner.to_owned(),
             submitted_by: owner.to_owned(),
             tag: source.tag.clone(),
-            base: source.base.unwrap_or_else(|| ("dag_version".to_owned(), run_id.clone())),
+            base: source
+                .base
+                .unwrap_or_else(|| ("dag_version".to_owned(), run_id.clone())),
             tags_snapshot: source.tags_snapshot,
             workflow: source.known.blob,
             start: serde_json::to_vec(&start).map_err(|error| bad_request(error.to_string()))?,
@@ -215,7 +237,9 @@ impl Workflows {
             keep_last: source.known.keep_last,
             keep_ms: source.known.keep_ms.unwrap_or_else(|| self.keep_ms()),
         };
-        let created = self.ask(store.create_run(&run, self.keys.max_queued_runs)).await?;
+        let created = self
+            .ask(store.create_run(&run, self.keys.max_queued_runs))
+            .await?;
         let run_id = match created {
             CreateOutcome::Created => run_id,
             CreateOutcome::Existing(run_id) => run_id,
@@ -253,11 +277,16 @@ fn priority(given: Option<u8>) -> Result<u8, Problem> {
 
 fn labels(labels: &BTreeMap<String, String>) -> Result<(), Problem> {
     if labels.len() > MAX_LABELS {
-        let text = format!("labels: there are {}, and at most {MAX_LABELS} may be", labels.len());
+        let text = format!(
+            "labels: there are {}, and at most {MAX_LABELS} may be",
+            labels.len()
+        );
         return Err(Problem::new(ProblemKind::Malformed, text));
     }
     let long = |text: &str| text.is_empty() || text.chars().count() > MAX_LABEL;
-    let wrong = labels.iter().find(|(name, value)| long(name) || value.chars().count() > MAX_LABEL);
+    let wrong = labels
+        .iter()
+        .find(|(name, value)| long(name) || value.chars().count() > MAX_LABEL);
     match wrong {
         None => Ok(()),
         Some(_) => Err(bad_request(format!(

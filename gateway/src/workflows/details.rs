@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use runs::{Error, RunRecord};
-use serde::Serialize;
+use serde::{Serialize, Serializer};
 use serde_json::{Map, Value, json};
 use utoipa::ToSchema;
 use workflow::{Limits, NodeStatus, NodeView, PatchView, Run, RunRecords, Workflow};
@@ -36,6 +36,7 @@ pub(crate) struct NodeExecution {
     #[schema(value_type = Option<Object>)]
     input: Option<Value>,
     /// What it answered.
+    #[serde(serialize_with = "shared")]
     #[schema(value_type = Option<Object>)]
     output: Option<Arc<Value>>,
     /// `sha256:…` of an output that is kept by itself.
@@ -53,6 +54,11 @@ pub(crate) struct NodeExecution {
     attempt: u32,
     /// In a loop, the latest iteration, from 0.
     iteration: u32,
+}
+
+/// A value that others hold too.
+fn shared<S: Serializer>(value: &Option<Arc<Value>>, serializer: S) -> Result<S::Ok, S::Error> {
+    value.as_deref().serialize(serializer)
 }
 
 impl NodeExecution {
@@ -198,7 +204,9 @@ impl Workflows {
         let store = self.store();
         let record = self.ask(store.run(run_id)).await.map_err(unknown_run)?;
         let damaged = |text: String| Problem::from(Error::Damaged(text));
-        let blob = self.ask(store.blobs(std::slice::from_ref(&record.workflow))).await?;
+        let blob = self
+            .ask(store.blobs(std::slice::from_ref(&record.workflow)))
+            .await?;
         let text = blob.first().map(Vec::as_slice).unwrap_or_default();
         let document: Value = serde_json::from_slice(text).map_err(|it| damaged(it.to_string()))?;
         let base = Workflow::parse(&document, &Limits::default());
@@ -267,14 +275,20 @@ impl LoadedRun {
             }
             nodes.insert(id, NodeExecution::of(node));
         }
-        let applied = self.patches().into_iter().filter(|patch| patch.state == "applied");
+        let applied = self
+            .patches()
+            .into_iter()
+            .filter(|patch| patch.state == "applied");
         let patches = applied.map(|patch| PatchDetails {
             seq: patch.seq,
             node_id: patch.node_id,
             operations: patch.operations,
             description: patch.description,
         });
-        let completed = self.run.as_ref().filter(|run| run.status() == workflow::RunStatus::Completed);
+        let completed = self
+            .run
+            .as_ref()
+            .filter(|run| run.status() == workflow::RunStatus::Completed);
         RunDetails {
             run: RunView::of(&self.record.summary),
             base_workflow_ir: self.base.document().clone(),

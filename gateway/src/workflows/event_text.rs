@@ -131,7 +131,12 @@ mod tests {
 
     fn event(kind: EventKind, node: Option<&str>, data: Value) -> Event {
         let node_id = node.map(str::to_owned);
-        Event { at: 1_700_000_000_123, kind, node_id, data }
+        Event {
+            at: 1_700_000_000_123,
+            kind,
+            node_id,
+            data,
+        }
     }
 
     fn shown(kind: EventKind, node: Option<&str>, data: Value) -> Value {
@@ -149,14 +154,37 @@ mod tests {
             "entry_nodes": 1, "timestamp": 1_700_000_000, "at": "2023-11-14T22:13:20.123Z", "cursor": "3-10"});
         assert_eq!(started, expected);
         for (kind, node, data, fields) in [
-            (NodeCompleted, Some("a"), json!({}), "node_id status counter result_ref"),
-            (NodeFailed, Some("a"), json!({"error": "x"}), "node_id error"),
-            (WorkflowFailed, Some("a"), json!({"error": "x"}), "node_id error"),
-            (ApprovalRequired, Some("a"), json!({"message": "ok?"}), "node_id workflow_tag message"),
+            (
+                NodeCompleted,
+                Some("a"),
+                json!({}),
+                "node_id status counter result_ref",
+            ),
+            (
+                NodeFailed,
+                Some("a"),
+                json!({"error": "x"}),
+                "node_id error",
+            ),
+            (
+                WorkflowFailed,
+                Some("a"),
+                json!({"error": "x"}),
+                "node_id error",
+            ),
+            (
+                ApprovalRequired,
+                Some("a"),
+                json!({"message": "ok?"}),
+                "node_id workflow_tag message",
+            ),
             (WorkflowCompleted, None, Value::Null, "counter"),
         ] {
             let shown = shown(kind, node, data);
-            for field in fields.split(' ').chain(["type", "timestamp", "run_id", "cursor"]) {
+            for field in fields
+                .split(' ')
+                .chain(["type", "timestamp", "run_id", "cursor"])
+            {
                 assert!(shown.get(field).is_some(), "{field}: {shown}");
             }
         }
@@ -165,20 +193,34 @@ mod tests {
     #[test]
     fn passwords_of_urls_are_not_told() {
         let data = json!({"error": "http://me:hunter2@h/ is away"});
-        assert!(!shown(EventKind::NodeFailed, Some("a"), data).to_string().contains("hunter2"));
+        assert!(
+            !shown(EventKind::NodeFailed, Some("a"), data)
+                .to_string()
+                .contains("hunter2")
+        );
     }
 
     #[test]
     fn lines_of_the_log_have_a_level_and_are_left_out_by_it_and_by_node() {
-        let failed = event(EventKind::NodeFailed, Some("a"), json!({"error": "no route"}));
+        let failed = event(
+            EventKind::NodeFailed,
+            Some("a"),
+            json!({"error": "no route"}),
+        );
         let line = |event: &Event, node, errors| {
             log_line(&stored(event), event, &EventCursor::default(), node, errors)
         };
         let told = line(&failed, Some("a"), true).unwrap();
-        assert_eq!((&told["level"], &told["message"]), (&json!("error"), &json!("node failed: no route")));
+        assert_eq!(
+            (&told["level"], &told["message"]),
+            (&json!("error"), &json!("node failed: no route"))
+        );
         assert_eq!(line(&failed, Some("b"), false), None);
         let completed = event(EventKind::NodeCompleted, Some("a"), Value::Null);
         assert_eq!(line(&completed, None, true), None);
-        assert_eq!(line(&completed, None, false).unwrap()["message"], "node completed");
+        assert_eq!(
+            line(&completed, None, false).unwrap()["message"],
+            "node completed"
+        );
     }
 }

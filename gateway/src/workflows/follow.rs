@@ -87,7 +87,9 @@ impl From {
         match text {
             "first" => Ok(Self::Cursor(EventCursor::default())),
             "latest" => Ok(Self::Now { told: true }),
-            text => EventCursor::of_text(text).map(Self::Cursor).ok_or_else(|| wrong(name)),
+            text => EventCursor::of_text(text)
+                .map(Self::Cursor)
+                .ok_or_else(|| wrong(name)),
         }
     }
 }
@@ -101,7 +103,11 @@ pub(crate) async fn of_run(
     parts: Parts,
 ) -> Result<Response, Problem> {
     let store = app.workflows.store();
-    let record = app.workflows.ask(store.run(run_id)).await.map_err(unknown_run)?;
+    let record = app
+        .workflows
+        .ask(store.run(run_id))
+        .await
+        .map_err(unknown_run)?;
     let filter = EventFilter {
         run_id: Some(run_id.to_owned()),
         owner: None,
@@ -156,7 +162,10 @@ async fn follow(
             (cursor, told)
         }
     };
-    let first = app.workflows.ask(store.events(&filter, &cursor, PAGE)).await?;
+    let first = app
+        .workflows
+        .ask(store.events(&filter, &cursor, PAGE))
+        .await?;
     let is_over = ended == Some(true) && first.events.is_empty() && !first.missed;
     let upgrades = wants_websocket(&parts.headers);
     if is_over && !upgrades && matches!(telling, Telling::Messages) {
@@ -201,7 +210,9 @@ async fn follow(
 
 /// Whether a request asks for a WebSocket.
 pub(crate) fn wants_websocket(headers: &HeaderMap) -> bool {
-    let upgrade = headers.get(header::UPGRADE).and_then(|value| value.to_str().ok());
+    let upgrade = headers
+        .get(header::UPGRADE)
+        .and_then(|value| value.to_str().ok());
     upgrade.is_some_and(|upgrade| upgrade.eq_ignore_ascii_case("websocket"))
 }
 
@@ -247,7 +258,8 @@ impl Follower {
             return None;
         }
         if std::mem::take(&mut self.hello) {
-            let body = event_text::notice("connected", "events after this cursor follow", &self.cursor);
+            let body =
+                event_text::notice("connected", "events after this cursor follow", &self.cursor);
             return Some(vec![self.told("connected", body)]);
         }
         let quiet = Instant::now() + self.wait;
@@ -366,7 +378,10 @@ async fn serve_websocket(mut socket: WebSocket, mut follower: Follower) {
         let Some(told) = told else { break };
         let messages = match told.is_empty() {
             true => vec![Message::Ping(bytes::Bytes::new())],
-            false => told.into_iter().map(|told| Message::Text(told.body.to_string().into())).collect(),
+            false => told
+                .into_iter()
+                .map(|told| Message::Text(told.body.to_string().into()))
+                .collect(),
         };
         for message in messages {
             if socket.send(message).await.is_err() {

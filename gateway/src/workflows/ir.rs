@@ -8,7 +8,9 @@ pub(crate) fn graph(document: &Value) -> Value {
     let (nodes, edges) = (list("nodes"), list("edges"));
     let mut by_id = Map::new();
     for node in &nodes {
-        let Some(id) = node["id"].as_str() else { continue };
+        let Some(id) = node["id"].as_str() else {
+            continue;
+        };
         let after = targets(id, &edges);
         let before = edges.iter().filter(|edge| edge["to"] == id);
         let before: Vec<&Value> = before.map(|edge| &edge["from"]).collect();
@@ -19,7 +21,9 @@ pub(crate) fn graph(document: &Value) -> Value {
         shown["dependencies"] = json!(before);
         shown["is_terminal"] = json!(after.is_empty() && node["type"] != "loop");
         if !rules.is_empty() {
-            let default = edges.iter().filter(|edge| edge["from"] == id && condition(edge).is_none());
+            let default = edges
+                .iter()
+                .filter(|edge| edge["from"] == id && condition(edge).is_none());
             let default: Vec<&Value> = default.map(|edge| &edge["to"]).collect();
             shown["branch"] =
                 json!({"enabled": true, "type": "conditional", "rules": rules, "default": default});
@@ -40,6 +44,22 @@ pub(crate) fn graph(document: &Value) -> Value {
 /// How many nodes a document has.
 pub(crate) fn nodes(document: &Value) -> usize {
     document["nodes"].as_array().map_or(0, Vec::len)
+}
+
+/// The nodes that call a function, each with the service that it asks for.
+pub(crate) fn functions(document: &Value) -> Vec<(String, String)> {
+    let nodes = document["nodes"].as_array().into_iter().flatten();
+    let functions = nodes.filter_map(|node| {
+        if !["function", "task", "loop"].contains(&node["type"].as_str()?) {
+            return None;
+        }
+        let config = &node["config"];
+        let named = ["service", "function_name", "function", "action"];
+        let name = named.iter().find_map(|name| config[*name].as_str())?;
+        let service = name.split_once('/').map_or(name, |(service, _)| service);
+        Some((node["id"].as_str()?.to_owned(), service.to_owned()))
+    });
+    functions.collect()
 }
 
 fn targets<'a>(id: &str, edges: &'a [Value]) -> Vec<&'a Value> {
@@ -104,7 +124,10 @@ mod tests {
         assert_eq!(nodes["b"]["branch"]["rules"][0]["next_nodes"], json!(["c"]));
         assert_eq!(nodes["b"]["branch"]["default"], json!(["l"]));
         assert_eq!(nodes["l"]["loop"]["break_path"], json!(["c"]));
-        assert_eq!((&nodes["c"]["is_terminal"], &nodes["a"]["is_terminal"]), (&json!(true), &json!(false)));
+        assert_eq!(
+            (&nodes["c"]["is_terminal"], &nodes["a"]["is_terminal"]),
+            (&json!(true), &json!(false))
+        );
         assert_eq!(nodes["c"]["config"]["x"], 1);
         assert_eq!(graph["edges"].as_array().unwrap().len(), 3);
         assert_eq!(super::nodes(&document), 4);

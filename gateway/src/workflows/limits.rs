@@ -113,7 +113,10 @@ impl MinuteLimits {
         if counts.len() >= SWEEP_ABOVE {
             counts.retain(|_, count| !over(count.since));
         }
-        let fresh = Count { since: now, count: 0 };
+        let fresh = Count {
+            since: now,
+            count: 0,
+        };
         let count = counts.entry((who, what)).or_insert(fresh);
         if over(count.since) {
             *count = fresh;
@@ -134,7 +137,11 @@ impl MinuteLimits {
 fn refusal(error: &str, message: &str, over: &Exceeded, details: Value) -> Problem {
     let mut problem = Problem::new(ProblemKind::TooManyRequests, message);
     problem.retry_after = Some(over.seconds);
-    for (name, value) in [("error", error.into()), ("message", message.into()), ("details", details)] {
+    for (name, value) in [
+        ("error", error.into()),
+        ("message", message.into()),
+        ("details", details),
+    ] {
         problem.extensions.insert(name.to_owned(), value);
     }
     problem
@@ -167,14 +174,23 @@ mod tests {
         assert!(limits.run("a", 3, now).is_ok() && limits.run("a", 9, now).is_ok());
         let problem = limits.run("a", 3, now).unwrap_err();
         let body = serde_json::to_value(&problem).unwrap();
-        assert_eq!((problem.status, &body["error"]), (429, &json!("rate_limit_exceeded")));
+        assert_eq!(
+            (problem.status, &body["error"]),
+            (429, &json!("rate_limit_exceeded"))
+        );
         let details = &body["details"];
         assert_eq!(details["tier"], "heavy");
-        assert_eq!((&details["limit"], &details["current_count"]), (&json!(2), &json!(3)));
+        assert_eq!(
+            (&details["limit"], &details["current_count"]),
+            (&json!(2), &json!(3))
+        );
         assert_eq!(details["window"], "60 seconds");
         assert!(problem.retry_after.unwrap() <= 61);
         assert!(limits.run("b", 3, now).is_ok() && limits.run("a", 0, now).is_ok());
-        assert!(limits.run("a", 3, now + WINDOW).is_ok(), "the next minute counts anew");
+        assert!(
+            limits.run("a", 3, now + WINDOW).is_ok(),
+            "the next minute counts anew"
+        );
     }
 
     #[test]

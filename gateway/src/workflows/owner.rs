@@ -27,7 +27,9 @@ pub(crate) fn is_owner(text: &str) -> bool {
     let length = text.chars().count();
     (1..=MAX_NAME).contains(&length)
         && text.trim() == text
-        && !text.chars().any(|letter| letter.is_control() || is_direction(letter))
+        && !text
+            .chars()
+            .any(|letter| letter.is_control() || is_direction(letter))
 }
 
 /// Marks that change the order in which letters are shown, so that a name looks like another.
@@ -56,7 +58,9 @@ impl FromRequestParts<App> for MaybeOwner {
 
     async fn from_request_parts(parts: &mut Parts, app: &App) -> Result<Self, Problem> {
         let named = named(&parts.headers)?;
-        Ok(Self(named.or_else(|| app.workflows.keys.default_owner.clone())))
+        Ok(Self(
+            named.or_else(|| app.workflows.keys.default_owner.clone()),
+        ))
     }
 }
 

@@ -27,7 +27,10 @@ pub(crate) fn check(tag: &str) -> Result<(), String> {
     if tag.chars().count() > MAX_NAME {
         return Err(format!("tag name too long (max {MAX_NAME} characters)"));
     }
-    if tag.chars().any(|letter| letter.is_control() || is_direction(letter)) {
+    if tag
+        .chars()
+        .any(|letter| letter.is_control() || is_direction(letter))
+    {
         return Err("tag name has characters that cannot be printed".to_owned());
     }
     if RESERVED.contains(&tag) {
@@ -78,7 +81,16 @@ mod tests {
             assert_eq!(check(good), Ok(()), "{good}");
         }
         let long = "x".repeat(201);
-        for bad in ["", "_global_", "_global_/x", "a\nb", "a\0", "\u{202e}a", "validate", &long] {
+        for bad in [
+            "",
+            "_global_",
+            "_global_/x",
+            "a\nb",
+            "a\0",
+            "\u{202e}a",
+            "validate",
+            &long,
+        ] {
             assert!(check(bad).is_err(), "{bad:?}");
         }
     }

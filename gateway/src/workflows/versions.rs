@@ -221,7 +221,8 @@ impl Workflows {
             created_by: owner.to_owned(),
             after: None,
         };
-        self.ask(self.store().put_version(owner, tag, &version)).await
+        self.ask(self.store().put_version(owner, tag, &version))
+            .await
     }
 
     /// Stores a patch as the next version of a user's name.
@@ -254,7 +255,7 @@ impl Workflows {
             let text = format!("invalid patch operations: {}", mistake.message);
             let mut problem = bad_request(text);
             problem.errors.push(FieldProblem {
-                field: format!("/operations{}", mistake.path),
+                field: mistake.path,
                 reason: mistake.message,
             });
             problem

@@ -50,7 +50,15 @@ impl Answer {
     pub(crate) fn problem(&self, status: u16) -> Value {
         let problem = self.expect(status);
         assert_eq!(self.headers["content-type"], "application/problem+json");
-        for field in ["type", "title", "detail", "instance", "request_id", "error", "message"] {
+        for field in [
+            "type",
+            "title",
+            "detail",
+            "instance",
+            "request_id",
+            "error",
+            "message",
+        ] {
             let text = problem[field].as_str().unwrap_or_default();
             assert!(!text.is_empty(), "{field}: {problem}");
         }
@@ -61,7 +69,9 @@ impl Answer {
 
 /// A program of the mesh.
 pub(crate) fn program(name: &str) -> &'static Program {
-    let found = programs::PROGRAMS.iter().find(|(spec, _)| spec.program == name);
+    let found = programs::PROGRAMS
+        .iter()
+        .find(|(spec, _)| spec.program == name);
     found.unwrap_or_else(|| panic!("there is no {name}"))
 }
 
@@ -70,7 +80,11 @@ impl Doors {
     pub(crate) async fn start(set: &[(&str, &str)]) -> Self {
         let folder = TempDir::with_prefix("doors-").unwrap();
         let registry = Arc::new(Memory::new());
-        let client = Client::builder().no_proxy().timeout(PATIENCE).build().unwrap();
+        let client = Client::builder()
+            .no_proxy()
+            .timeout(PATIENCE)
+            .build()
+            .unwrap();
         let gateway = start("mesh-gateway", &folder, &registry, set).await;
         Self {
             gateway,
@@ -131,7 +145,10 @@ impl Doors {
     /// Runs one, and answers with the run's id.
     pub(crate) async fn execute(&self, tag: &str, inputs: &Value) -> String {
         let path = format!("/api/v1/workflows/{}/execute", tag.replace('/', "%2F"));
-        let started = self.post(&path, &json!({"inputs": inputs})).await.expect(201);
+        let started = self
+            .post(&path, &json!({"inputs": inputs}))
+            .await
+            .expect(201);
         started["run_id"].as_str().unwrap().to_owned()
     }
 
@@ -152,8 +169,11 @@ async fn start(
     let (spec, build) = program(name);
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (jobs, workflows) = (path("jobs"), path("workflows"));
-    let stores = [("jobs_path", jobs.as_str()), ("workflows_path", workflows.as_str())];
-    let known = |key: &str| spec.keys().iter().any(|known| known.name == key);
+    let stores = [
+        ("jobs_path", jobs.as_str()),
+        ("workflows_path", workflows.as_str()),
+    ];
+    let known = |key: &str| spec.all_keys().iter().any(|known| known.name == key);
     let stores: Vec<_> = stores.into_iter().filter(|(key, _)| known(key)).collect();
     local::start(spec, *build, registry, &[&stores, set].concat()).await
 }
@@ -181,5 +201,75 @@ pub(crate) fn row() -> Value {
 pub(crate) fn has(object: &Value, fields: &str) {
     for field in fields.split_whitespace() {
         assert!(object.get(field).is_some(), "{field}: {object}");
+    }
+}
+
+/// A person is asked between two steps.
+pub(crate) fn asking(config: &Value) -> Value {
+    let mut ask = json!({"message": "ok?"});
+    for (name, value) in config.as_object().unwrap() {
+        ask[name] = value.clone();
+    }
+    json!({
+        "nodes": [{"id": "a", "type": "noop"}, {"id": "ask", "type": "hitl", "config": ask},
+            {"id": "b", "type": "noop"}],
+        "edges": [{"from": "a", "to": "ask"}, {"from": "ask", "to": "b"}],
+    })
+}
+
+impl Doors {
+    /// A gateway, and who carries runs out: a workflow runner, a job runner and the echo agent.
+    pub(crate) async fn carrying(set: &[(&str, &str)]) -> Self {
+        let mut doors = Self::start(set).await;
+        for name in ["echo-agent", "job-runner", "workflow-runner"] {
+            doors.beside(name, &[]).await;
+        }
+        doors
+    }
+
+    pub(crate) async fn run(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/runs/{id}")).await.expect(200)
+    }
+
+    pub(crate) async fn details(&self, id: &str) -> Value {
+        self.get(&format!("/api/v1/runs/{id}/details")).await.expect(200)
+    }
+
+    /// Waits until a run has this status.
+    pub(crate) async fn until_status(&self, id: &str, status: &str) -> Value {
+        let mut last = Value::Null;
+        let ended = tokio::time::timeout(PATIENCE, async {
+            loop {
+                last = self.run(id).await;
+                if last["status"] == status {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(ended.await.is_ok(), "{status} was expected, it is {last}");
+        last
+    }
+
+    /// Waits until a node of a run has this status.
+    pub(crate) async fn until_node(&self, id: &str, node: &str, status: &str) -> Value {
+        let mut last = Value::Null;
+        let ended = tokio::time::timeout(PATIENCE, async {
+            loop {
+                last = self.details(id).await;
+                if last["node_executions"][node]["status"] == status {
+                    return;
+                }
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        });
+        assert!(ended.await.is_ok(), "{node} {status} was expected, it is {last}");
+        last
+    }
+
+    /// Another gateway on the same store, in the place of this one, which is gone at once.
+    pub(crate) async fn replace_gateway(&mut self, set: &[(&str, &str)]) {
+        let next = start("mesh-gateway", &self.folder, &self.registry, set).await;
+        drop(std::mem::replace(&mut self.gateway, next));
     }
 }

@@ -47,7 +47,9 @@ pub(in crate::endpoints) async fn list(
         None | Some("pending") => true,
         Some("all") => false,
         Some(other) => {
-            return Err(bad_request(format!("status: {other:?} is not pending or all")));
+            return Err(bad_request(format!(
+                "status: {other:?} is not pending or all"
+            )));
         }
     };
     let limit = limit(wanted.limit, 100)?;
@@ -58,7 +60,10 @@ pub(in crate::endpoints) async fn list(
         cursor: wanted.cursor,
         limit,
     };
-    let listed = app.workflows.ask(app.workflows.store().approvals(&filter)).await?;
+    let listed = app
+        .workflows
+        .ask(app.workflows.store().approvals(&filter))
+        .await?;
     let last = listed.last().filter(|_| listed.len() == limit);
     Ok(JsonResponse::ok(ApprovalsPage {
         count: listed.len(),
@@ -136,7 +141,12 @@ pub(in crate::endpoints) struct NewLink {
     person: Option<String>,
     /// How long it may be used; a day when absent.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 2592000000_u64, default = 86400000, nullable = false)]
+    #[schema(
+        minimum = 1,
+        maximum = 2592000000_u64,
+        default = 86400000,
+        nullable = false
+    )]
     expires_ms: Option<u64>,
 }
 
@@ -166,11 +176,16 @@ pub(in crate::endpoints) async fn link(
     }
     let expires = body.expires_ms.unwrap_or(86_400_000);
     if expires == 0 || expires > MAX_LINK {
-        return Err(bad_request(format!("expires_ms: {expires} is not 1 to {MAX_LINK}")));
+        return Err(bad_request(format!(
+            "expires_ms: {expires} is not 1 to {MAX_LINK}"
+        )));
     }
     let until = ids::now() + expires;
     let token = app.workflows.sign(&approval, &person, until)?;
-    let url = format!("/api/v1/approvals/{}/decide?token={token}", approval.asked.key);
+    let url = format!(
+        "/api/v1/approvals/{}/decide?token={token}",
+        approval.asked.key
+    );
     Ok(JsonResponse::created(json!({
         "url": url, "token": token, "person": person, "expires_at": time(until),
     })))

@@ -21,11 +21,16 @@ pub(in crate::endpoints) async fn get(State(app): State<App>, path: Segments) ->
         _ => problem,
     };
     let store = app.workflows.store();
-    let found = app.workflows.ask(store.artifact(&id.to_ascii_lowercase())).await;
+    let found = app
+        .workflows
+        .ask(store.artifact(&id.to_ascii_lowercase()))
+        .await;
     let artifact = found.map_err(unknown)?;
     let blobs = store.blobs(std::slice::from_ref(&artifact.cas_id));
     let content = app.workflows.ask(blobs).await.map_err(unknown)?;
-    let content = content.first().and_then(|text| serde_json::from_slice::<Value>(text).ok());
+    let content = content
+        .first()
+        .and_then(|text| serde_json::from_slice::<Value>(text).ok());
     Ok(JsonResponse::ok(json!({
         "artifact_id": artifact.artifact_id,
         "kind": artifact.kind,

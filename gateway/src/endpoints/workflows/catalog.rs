@@ -53,9 +53,12 @@ pub(in crate::endpoints) async fn create(
     let description = described(body.description)?;
     let workflow = checked(&body.workflow)?;
     let tag = &body.tag_name;
-    let version = app.workflows.put(&owner, tag, &workflow, description).await?;
+    let version = app
+        .workflows
+        .put(&owner, tag, &workflow, description)
+        .await?;
     let mut created = versions::created(&version, tag, &owner, &workflow);
-    created["warnings"] = json!(app.unserved(workflow.document()));
+    created["warnings"] = json!(app.unserved(workflow.document()).await);
     Ok(JsonResponse::created(created))
 }
 
@@ -98,7 +101,10 @@ pub(in crate::endpoints) async fn list(
         }
     };
     let store = app.workflows.store();
-    let tags = app.workflows.ask(store.tags(&scope, None, MAX_LISTED)).await?;
+    let tags = app
+        .workflows
+        .ask(store.tags(&scope, None, MAX_LISTED))
+        .await?;
     Ok(JsonResponse::ok(Listed {
         count: tags.len(),
         workflows: tags.iter().map(TagView::of).collect(),
@@ -126,7 +132,9 @@ pub(in crate::endpoints) async fn delete(
         _ => problem,
     })?;
     let message = "workflow tag deleted successfully";
-    Ok(JsonResponse::ok(json!({"message": message, "tag": tag, "owner": owner})))
+    Ok(JsonResponse::ok(
+        json!({"message": message, "tag": tag, "owner": owner}),
+    ))
 }
 
 /// What is wrong with a workflow.
@@ -168,8 +176,12 @@ pub(in crate::endpoints) async fn validate(
             errors: Vec::new(),
             nodes_count: workflow.nodes_count(),
             edges_count: workflow.edges_count(),
-            entry_nodes: workflow.entry_nodes().iter().map(ToString::to_string).collect(),
-            warnings: app.unserved(workflow.document()),
+            entry_nodes: workflow
+                .entry_nodes()
+                .iter()
+                .map(ToString::to_string)
+                .collect(),
+            warnings: app.unserved(workflow.document()).await,
         },
         Err(invalid) => Validity {
             valid: false,

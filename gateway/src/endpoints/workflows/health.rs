@@ -9,7 +9,9 @@ async fn works(app: &App) -> Result<(), Problem> {
 /// The orchestrator's.
 pub(in crate::endpoints) async fn workflows(State(app): State<App>) -> JsonResult<Value> {
     works(&app).await?;
-    Ok(JsonResponse::ok(json!({"service": "orchestrator", "status": "ok"})))
+    Ok(JsonResponse::ok(
+        json!({"service": "orchestrator", "status": "ok"}),
+    ))
 }
 
 /// The fanout service's.

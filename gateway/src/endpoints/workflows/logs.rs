@@ -33,13 +33,17 @@ pub(in crate::endpoints) async fn stream(
     request: Request,
 ) -> Result<Response, Problem> {
     let (parts, _) = request.into_parts();
-    let given = wanted.run_id.ok_or_else(|| bad_request("run_id is required"))?;
+    let given = wanted
+        .run_id
+        .ok_or_else(|| bad_request("run_id is required"))?;
     let RunId(run_id) = checked_run_id(&given)?;
     let only_errors = match wanted.filter.as_deref() {
         None | Some("all") => false,
         Some("errors" | "error") => true,
         Some(other) => {
-            return Err(bad_request(format!("filter: {other:?} is not all or errors")));
+            return Err(bad_request(format!(
+                "filter: {other:?} is not all or errors"
+            )));
         }
     };
     let absent = From::Cursor(runs::EventCursor::default());

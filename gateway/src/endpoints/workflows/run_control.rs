@@ -18,6 +18,7 @@ pub(in crate::endpoints) struct Reason {
     /// For people.
     #[serde(default)]
     #[schema(max_length = 1024, nullable = false, example = "not needed any more")]
+    #[expect(dead_code, reason = "any JSON is taken, this describes what is read of it")]
     reason: Option<String>,
 }
 
@@ -42,7 +43,9 @@ async fn control(
     caller: &RequestContext,
     message: &'static str,
 ) -> JsonResult<Controlled> {
-    app.workflows.command(run_id, kind, body, caller.key.as_deref()).await?;
+    app.workflows
+        .command(run_id, kind, body, caller.key.as_deref())
+        .await?;
     let run = app.workflows.ask(app.workflows.store().run(run_id)).await?;
     Ok(JsonResponse::ok(Controlled {
         run_id: run_id.to_owned(),
@@ -126,7 +129,15 @@ pub(in crate::endpoints) async fn resume(
     RunId(id): RunId,
     caller: RequestContext,
 ) -> JsonResult<Controlled> {
-    control(&app, &id, "resume", json!({"by": by}), &caller, "run resumed").await
+    control(
+        &app,
+        &id,
+        "resume",
+        json!({"by": by}),
+        &caller,
+        "run resumed",
+    )
+    .await
 }
 
 /// Retry a run.
@@ -141,7 +152,15 @@ pub(in crate::endpoints) async fn retry(
     RunId(id): RunId,
     caller: RequestContext,
 ) -> JsonResult<Controlled> {
-    control(&app, &id, "retry", json!({"by": by}), &caller, "run retried").await
+    control(
+        &app,
+        &id,
+        "retry",
+        json!({"by": by}),
+        &caller,
+        "run retried",
+    )
+    .await
 }
 
 /// Send a signal to a run.
@@ -164,7 +183,9 @@ pub(in crate::endpoints) async fn signal(
     let name = path.get("name");
     let length = name.chars().count();
     if !(1..=128).contains(&length) || name.chars().any(char::is_control) {
-        return Err(bad_request("the signal's name has to be 1 to 128 characters"));
+        return Err(bad_request(
+            "the signal's name has to be 1 to 128 characters",
+        ));
     }
     let body = json!({"name": name, "payload": payload});
     control(&app, &id, "signal", body, &caller, "signal received").await
@@ -202,10 +223,14 @@ pub(in crate::endpoints) async fn fork(
     Body(body): Body<Fork>,
 ) -> JsonResult<StartedRun> {
     if body.from.is_empty() {
-        return Err(bad_request("from is required: the node that the new run begins with"));
+        return Err(bad_request(
+            "from is required: the node that the new run begins with",
+        ));
     }
     let operations = body.operations.filter(|operations| !operations.is_null());
-    let operations = operations.map(|given| versions::operations(Some(given))).transpose()?;
+    let operations = operations
+        .map(|given| versions::operations(Some(given)))
+        .transpose()?;
     let loaded = app.workflows.load(&id).await?;
     let Some(run) = &loaded.run else {
         let text = "the run has not started yet, so there is nothing to take over";
@@ -226,12 +251,22 @@ pub(in crate::endpoints) async fn fork(
         trace: caller.trace.clone(),
         parent: None,
     };
-    let forked = run.fork(&start, &body.from, operations.as_ref(), &Limits::default(), ids::now());
+    let forked = run.fork(
+        &start,
+        &body.from,
+        operations.as_ref(),
+        &Limits::default(),
+        ids::now(),
+    );
     let (forked, step) = forked.map_err(refused)?;
     let nodes = step.changed.into_iter().filter_map(|key| {
         let record = forked.node_record(&key)?;
         Some((key, record))
     });
+    // Its graph has the patches of the source, and the operations.
+    let graph = versions::text(forked.workflow().document())?;
+    let store = app.workflows.store();
+    let workflow = app.workflows.ask(store.put_blob(&graph)).await?;
     let new = NewRun {
         run_id: start.run_id.clone(),
         submitted_by: owner.clone(),
@@ -239,7 +274,7 @@ pub(in crate::endpoints) async fn fork(
         tag: start.tag.clone(),
         base: ("dag_version".to_owned(), start.run_id.clone()),
         tags_snapshot: record.summary.tags_snapshot.clone(),
-        workflow: record.workflow.clone(),
+        workflow,
         start: serde_json::to_vec(&start).map_err(|error| bad_request(error.to_string()))?,
         forked: Some((forked.header(), nodes.collect())),
         priority: start.priority,
@@ -249,8 +284,9 @@ pub(in crate::endpoints) async fn fork(
         keep_last: 0,
         keep_ms: record.keep_ms,
     };
-    let store = app.workflows.store();
-    let created = app.workflows.ask(store.create_run(&new, app.workflows.keys.max_queued_runs));
+    let created = app
+        .workflows
+        .ask(store.create_run(&new, app.workflows.keys.max_queued_runs));
     let run_id = match created.await? {
         CreateOutcome::Created => start.run_id,
         CreateOutcome::Existing(run_id) => run_id,

@@ -68,7 +68,9 @@ pub(in crate::endpoints) async fn of_user(
         return Err(bad_request("username query parameter required"));
     }
     if !is_owner(&username) {
-        return Err(bad_request("username: has to be 1 to 100 characters that can be printed"));
+        return Err(bad_request(
+            "username: has to be 1 to 100 characters that can be printed",
+        ));
     }
     let absent = From::Now { told: false };
     let from = From::read(&parts.headers, wanted.cursor.as_deref(), absent)?;

@@ -46,7 +46,10 @@ async fn apply(
         "node_id": body.node_id.filter(|node| !node.is_empty()),
         "if_version": body.if_version,
     });
-    let answer = app.workflows.command(run_id, "patch", request, caller.key.as_deref()).await?;
+    let answer = app
+        .workflows
+        .command(run_id, "patch", request, caller.key.as_deref())
+        .await?;
     let loaded = app.workflows.load(run_id).await?;
     let patches = loaded.patches();
     let seq = answer["seq"].as_u64();
@@ -54,8 +57,14 @@ async fn apply(
         Some(seq) => patches.iter().find(|patch| patch.seq == seq),
         None => patches.last(),
     };
-    let unseen = || Problem::from(runs::Error::Damaged("a run does not show its patch".to_owned()));
-    patch.map(|patch| PatchSummary::of(run_id, patch)).ok_or_else(unseen)
+    let unseen = || {
+        Problem::from(runs::Error::Damaged(
+            "a run does not show its patch".to_owned(),
+        ))
+    };
+    patch
+        .map(|patch| PatchSummary::of(run_id, patch))
+        .ok_or_else(unseen)
 }
 
 /// Patch a run.
@@ -72,7 +81,9 @@ pub(in crate::endpoints) async fn create(
     caller: RequestContext,
     Body(body): Body<RunPatch>,
 ) -> JsonResult<PatchSummary> {
-    apply(&app, &by, &id, body, &caller).await.map(JsonResponse::created)
+    apply(&app, &by, &id, body, &caller)
+        .await
+        .map(JsonResponse::created)
 }
 
 /// The patches of a run.
@@ -98,7 +109,10 @@ pub(in crate::endpoints) async fn list(
 ) -> JsonResult<RunPatches> {
     let loaded = app.workflows.load(&id).await?;
     let patches = loaded.patches();
-    let patches: Vec<_> = patches.iter().map(|patch| PatchSummary::of(&id, patch)).collect();
+    let patches: Vec<_> = patches
+        .iter()
+        .map(|patch| PatchSummary::of(&id, patch))
+        .collect();
     Ok(JsonResponse::ok(RunPatches {
         run_id: id,
         count: patches.len(),
@@ -122,7 +136,9 @@ pub(in crate::endpoints) async fn operations_of(
     let cas_id = path.get("cas_id");
     let loaded = app.workflows.load(&id).await?;
     let patches = loaded.patches();
-    let found = patches.iter().find(|patch| PatchSummary::of(&id, patch).cas_id == cas_id);
+    let found = patches
+        .iter()
+        .find(|patch| PatchSummary::of(&id, patch).cas_id == cas_id);
     let patch = found.ok_or_else(|| not_found("patch not found"))?;
     Ok(JsonResponse::ok(json!({
         "run_id": id, "cas_id": cas_id, "operations": patch.operations,

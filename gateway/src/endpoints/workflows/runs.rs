@@ -104,7 +104,9 @@ pub(super) async fn start_any(
         (Some(tag), _) => app.workflows.execute(owner, &tag, wanted, caller).await,
         (None, Value::Null) => Err(bad_request("workflow is required")),
         (None, document) => {
-            app.workflows.run_inline(owner, body.tag, document, wanted, caller).await
+            app.workflows
+                .run_inline(owner, body.tag, document, wanted, caller)
+                .await
         }
     };
     app.metrics.run_submitted(started.is_ok());
@@ -123,7 +125,9 @@ pub(in crate::endpoints) async fn start(
     caller: RequestContext,
     Body(body): Body<NewRunBody>,
 ) -> JsonResult<StartedRun> {
-    start_any(&app, &owner, &caller, body).await.map(JsonResponse::created)
+    start_any(&app, &owner, &caller, body)
+        .await
+        .map(JsonResponse::created)
 }
 
 /// How many runs.
@@ -171,7 +175,10 @@ pub(in crate::endpoints) async fn of_workflow(
 }
 
 async fn page(app: &App, filter: &RunFilter) -> JsonResult<RunsPage> {
-    let page = app.workflows.ask(app.workflows.store().runs(filter)).await?;
+    let page = app
+        .workflows
+        .ask(app.workflows.store().runs(filter))
+        .await?;
     Ok(JsonResponse::ok(RunsPage {
         runs: page.runs.iter().map(RunView::of).collect(),
         next_cursor: page.next,
@@ -195,7 +202,10 @@ pub(in crate::endpoints) struct ListParams {
     until: Option<String>,
     /// With this label, such as `label.team=sales`; as many as you like.
     #[param(rename = "label.{key}")]
-    #[expect(dead_code, reason = "labels are read by their names, this describes them")]
+    #[expect(
+        dead_code,
+        reason = "labels are read by their names, this describes them"
+    )]
     label: Option<String>,
     /// A part of the id, the name or the error.
     q: Option<String>,
@@ -256,7 +266,9 @@ pub(super) fn limit(given: Option<usize>, absent: usize) -> Result<usize, Proble
     let limit = given.unwrap_or(absent);
     match (1..=MAX_PAGE).contains(&limit) {
         true => Ok(limit),
-        false => Err(bad_request(format!("limit: {limit} is not 1 to {MAX_PAGE}"))),
+        false => Err(bad_request(format!(
+            "limit: {limit} is not 1 to {MAX_PAGE}"
+        ))),
     }
 }
 
@@ -266,7 +278,11 @@ fn moment(name: &str, text: Option<&str>) -> Result<Option<u64>, Problem> {
         let time = DateTime::parse_from_rfc3339(text).ok()?;
         u64::try_from(time.timestamp_millis()).ok()
     });
-    let wrong = || bad_request(format!("{name}: {text:?} is neither RFC 3339 nor Unix milliseconds"));
+    let wrong = || {
+        bad_request(format!(
+            "{name}: {text:?} is neither RFC 3339 nor Unix milliseconds"
+        ))
+    };
     millis.ok_or_else(wrong).map(Some)
 }
 

@@ -22,7 +22,9 @@ pub(in crate::endpoints) async fn start(
 ) -> JsonResult<Value> {
     let started = start_any(&app, &owner, &caller, body).await?;
     let status = started.status.to_ascii_lowercase();
-    Ok(JsonResponse::created(json!({"run_id": started.run_id, "status": status})))
+    Ok(JsonResponse::created(
+        json!({"run_id": started.run_id, "status": status}),
+    ))
 }
 
 /// Which runs.
@@ -61,7 +63,10 @@ pub(in crate::endpoints) async fn list(
         limit: limit(wanted.limit, 10)?,
         ..RunFilter::default()
     };
-    let page = app.workflows.ask(app.workflows.store().runs(&filter)).await?;
+    let page = app
+        .workflows
+        .ask(app.workflows.store().runs(&filter))
+        .await?;
     Ok(JsonResponse::ok(ShortList {
         total: page.runs.len(),
         runs: page.runs.iter().map(ShortRun::of).collect(),

@@ -19,9 +19,14 @@ pub(in crate::endpoints) async fn list(
     Owner(owner): Owner,
 ) -> JsonResult<Value> {
     let store = app.workflows.store();
-    let tags = app.workflows.ask(store.tags(&Scope::All(owner), None, MAX_LISTED)).await?;
+    let tags = app
+        .workflows
+        .ask(store.tags(&Scope::All(owner), None, MAX_LISTED))
+        .await?;
     let views: Vec<TagView> = tags.iter().map(TagView::of).collect();
-    Ok(JsonResponse::ok(json!({"count": views.len(), "tags": views})))
+    Ok(JsonResponse::ok(
+        json!({"count": views.len(), "tags": views}),
+    ))
 }
 
 /// Get a name.
@@ -85,8 +90,10 @@ pub(in crate::endpoints) async fn redo(
 
 async fn moved(app: &App, owner: &str, tag: &str, to: TagTarget) -> JsonResult<TagView> {
     let store = app.workflows.store();
-    let moved: Result<Tag, Problem> =
-        app.workflows.ask(store.move_tag(owner, tag, to, owner)).await;
+    let moved: Result<Tag, Problem> = app
+        .workflows
+        .ask(store.move_tag(owner, tag, to, owner))
+        .await;
     Ok(JsonResponse::ok(TagView::of(&moved?)))
 }
 
@@ -105,10 +112,14 @@ pub(in crate::endpoints) async fn history(
     let tag = app.workflows.tag(&owner, &tag).await?;
     let store = app.workflows.store();
     let moves = store.tag_moves(&tag.owner, &tag.tag, MAX_MOVES);
-    let moves = app.workflows.ask(moves).await.map_err(|problem| match problem.status {
-        404 => tags::unknown(),
-        _ => problem,
-    })?;
+    let moves = app
+        .workflows
+        .ask(moves)
+        .await
+        .map_err(|problem| match problem.status {
+            404 => tags::unknown(),
+            _ => problem,
+        })?;
     let moves: Vec<Value> = moves
         .iter()
         .map(|it| {

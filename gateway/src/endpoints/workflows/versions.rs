@@ -32,7 +32,9 @@ pub(in crate::endpoints) async fn get(
 ) -> JsonResult<WorkflowView> {
     let (tag, chain) = app.workflows.versions(&owner, &tag).await?;
     let view = WorkflowView::of(&tag, &chain, wanted.materializes());
-    Ok(JsonResponse::ok(view.ok_or_else(|| not_found("workflow not found"))?))
+    Ok(JsonResponse::ok(
+        view.ok_or_else(|| not_found("workflow not found"))?,
+    ))
 }
 
 /// Get a version of a workflow.
@@ -50,7 +52,10 @@ pub(in crate::endpoints) async fn at(
     path: Segments,
     QueryParams(wanted): QueryParams<GetParams>,
 ) -> JsonResult<WorkflowView> {
-    let seq: usize = path.get("seq").parse().map_err(|_| bad_request("seq must be a valid integer"))?;
+    let seq: usize = path
+        .get("seq")
+        .parse()
+        .map_err(|_| bad_request("seq must be a valid integer"))?;
     let (tag, chain) = app.workflows.versions(&owner, &tag).await?;
     let patches = chain.len().saturating_sub(1);
     // A workflow without patches is its own first version, as it always was.
@@ -100,7 +105,9 @@ pub(in crate::endpoints) async fn patch(
 ) -> JsonResult<Value> {
     let operations = operations(body.operations)?;
     let description = described(body.description)?;
-    let patched = app.workflows.patch(&owner, &tag, &operations, description, body.if_version);
+    let patched = app
+        .workflows
+        .patch(&owner, &tag, &operations, description, body.if_version);
     let version = patched.await?;
     Ok(JsonResponse::ok(json!({
         "artifact_id": version.artifact.artifact_id,

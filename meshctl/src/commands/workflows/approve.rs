@@ -39,7 +39,11 @@ pub(super) struct Approve {
 impl Approve {
     pub(super) async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
         let mut url = gateway.url(&["approvals"]);
-        let status = if self.node.is_some() { "all" } else { "pending" };
+        let status = if self.node.is_some() {
+            "all"
+        } else {
+            "pending"
+        };
         url.query_pairs_mut()
             .append_pair("run_id", &self.run)
             .append_pair("status", status)

@@ -46,7 +46,9 @@ impl Fork {
         if let Some(patch) = &self.patch {
             body["operations"] = read_json(patch, "patch").await?;
         }
-        let forked = gateway.post(&gateway.url(&["runs", &self.run, "fork"]), Some(&body)).await?;
+        let forked = gateway
+            .post(&gateway.url(&["runs", &self.run, "fork"]), Some(&body))
+            .await?;
         let id = text(&forked, "run_id");
         if self.watch {
             out.remark(&id);

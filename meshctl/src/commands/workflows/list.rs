@@ -45,10 +45,22 @@ impl List {
         let listed = gateway.get(&url).await?;
         let row = |tag: &Value| {
             let version = tag["seq"].to_string();
-            [text(tag, "tag"), text(tag, "owner"), version, text(tag, "moved_at"), text(tag, "moved_by")]
+            [
+                text(tag, "tag"),
+                text(tag, "owner"),
+                version,
+                text(tag, "moved_at"),
+                text(tag, "moved_by"),
+            ]
         };
         let heading = ["NAME", "OWNER", "VERSION", "MOVED", "BY"];
-        show(out, &listed["workflows"], heading, row, "there are no workflows")
+        show(
+            out,
+            &listed["workflows"],
+            heading,
+            row,
+            "there are no workflows",
+        )
     }
 
     async fn runs(&self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
@@ -59,14 +71,20 @@ impl List {
             ("tag", self.workflow.as_deref()),
             ("limit", Some(limit.as_str())),
         ];
-        let given = given.into_iter().filter_map(|(name, value)| Some((name, value?)));
+        let given = given
+            .into_iter()
+            .filter_map(|(name, value)| Some((name, value?)));
         url.query_pairs_mut().extend_pairs(given);
         let listed = gateway.get(&url).await?;
         let row = |run: &Value| {
             let active = run["active_nodes"].as_array().into_iter().flatten();
             let active: Vec<_> = active.filter_map(Value::as_str).collect();
             let error = text(run, "error");
-            let words = if error.is_empty() { active.join(" ") } else { error };
+            let words = if error.is_empty() {
+                active.join(" ")
+            } else {
+                error
+            };
             let first = words.lines().next().unwrap_or_default();
             [
                 text(run, "run_id"),
@@ -82,7 +100,8 @@ impl List {
 
     async fn approvals(&self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
         let mut url = gateway.url(&["approvals"]);
-        url.query_pairs_mut().append_pair("limit", &self.limit.to_string());
+        url.query_pairs_mut()
+            .append_pair("limit", &self.limit.to_string());
         let listed = gateway.get(&url).await?;
         let row = |approval: &Value| {
             let message = text(approval, "message");
@@ -95,7 +114,13 @@ impl List {
             ]
         };
         let heading = ["RUN", "NODE", "WORKFLOW", "ASKED", "WHAT"];
-        show(out, &listed["approvals"], heading, row, "nothing waits for people")
+        show(
+            out,
+            &listed["approvals"],
+            heading,
+            row,
+            "nothing waits for people",
+        )
     }
 }
 

@@ -40,7 +40,9 @@ impl Put {
         let body = json!({
             "tag_name": self.name, "workflow": workflow, "description": self.description,
         });
-        let stored = gateway.post(&gateway.url(&["workflows"]), Some(&body)).await?;
+        let stored = gateway
+            .post(&gateway.url(&["workflows"]), Some(&body))
+            .await?;
         warn(out, &stored);
         if out.json {
             return Ok(out.value(&stored)?);
@@ -48,7 +50,9 @@ impl Put {
         let version = &stored["version"];
         let (nodes, edges) = (&stored["nodes_count"], &stored["edges_count"]);
         let name = text(&stored, "tag");
-        Ok(out.line(&format!("{name}  version {version}, {nodes} nodes, {edges} edges"))?)
+        Ok(out.line(&format!(
+            "{name}  version {version}, {nodes} nodes, {edges} edges"
+        ))?)
     }
 }
 
@@ -64,11 +68,18 @@ async fn check(
         out.value(&said)?;
     } else {
         for mistake in said["errors"].as_array().into_iter().flatten() {
-            out.line(&format!("{}: {}", text(mistake, "path"), text(mistake, "message")))?;
+            out.line(&format!(
+                "{}: {}",
+                text(mistake, "path"),
+                text(mistake, "message")
+            ))?;
         }
     }
     let count = said["errors"].as_array().map_or(0, Vec::len);
-    anyhow::ensure!(said["valid"] == true, "the workflow cannot run: {count} mistakes");
+    anyhow::ensure!(
+        said["valid"] == true,
+        "the workflow cannot run: {count} mistakes"
+    );
     Ok(())
 }
 

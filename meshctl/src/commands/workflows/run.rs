@@ -55,16 +55,25 @@ impl Run {
         if let Some(priority) = self.priority {
             body.insert("priority".to_owned(), priority.into());
         }
-        let labels: Map<_, _> = self.labels.into_iter().map(|(key, value)| (key, value.into())).collect();
+        let labels: Map<_, _> = self
+            .labels
+            .into_iter()
+            .map(|(key, value)| (key, value.into()))
+            .collect();
         body.insert("labels".to_owned(), labels.into());
         let url = if is_name(&self.workflow) {
             gateway.url(&["workflows", &self.workflow, "execute"])
         } else {
-            body.insert("workflow".to_owned(), read_json(&self.workflow, "workflow").await?);
+            body.insert(
+                "workflow".to_owned(),
+                read_json(&self.workflow, "workflow").await?,
+            );
             gateway.url(&["runs"])
         };
         let body: Value = json!(body);
-        let started = gateway.post_once(&url, Some(&body), self.key.as_deref()).await?;
+        let started = gateway
+            .post_once(&url, Some(&body), self.key.as_deref())
+            .await?;
         let id = text(&started, "run_id");
         if self.watch {
             out.remark(&id);

@@ -21,7 +21,9 @@ pub(super) struct Show {
 impl Show {
     pub(super) async fn run(self, gateway: &GatewayClient, out: &Output) -> anyhow::Result<()> {
         if is_run(&self.what) {
-            let details = gateway.get(&gateway.url(&["runs", &self.what, "details"])).await;
+            let details = gateway
+                .get(&gateway.url(&["runs", &self.what, "details"]))
+                .await;
             match details {
                 Ok(details) => return show(out, &details),
                 // It may be the name of a workflow all the same.
@@ -55,7 +57,10 @@ async fn workflow(gateway: &GatewayClient, out: &Output, name: &str) -> anyhow::
 }
 
 fn is_run(text: &str) -> bool {
-    text.len() == 36 && text.bytes().all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
+    text.len() == 36
+        && text
+            .bytes()
+            .all(|byte| byte == b'-' || byte.is_ascii_hexdigit())
 }
 
 /// The facts of a run, a line each, and its nodes.
@@ -84,7 +89,10 @@ pub(super) fn show(out: &Output, details: &Value) -> anyhow::Result<()> {
         (started.is_empty(), started)
     });
     let rows: Vec<_> = nodes.into_iter().map(row).collect();
-    Ok(out.table(["NODE", "STATUS", "TRIED", "STARTED", "OUTPUT OR ERROR"], &rows)?)
+    Ok(out.table(
+        ["NODE", "STATUS", "TRIED", "STARTED", "OUTPUT OR ERROR"],
+        &rows,
+    )?)
 }
 
 fn row(node: &Value) -> [String; 5] {

@@ -102,9 +102,17 @@ async fn events(
 fn line(event: &Value) -> String {
     let words = ["error", "message", "detail", "by", "name"].map(|field| text(event, field));
     let words = words.iter().find(|words| !words.is_empty());
-    let words = words.and_then(|words| words.lines().next()).unwrap_or_default();
-    let (at, kind, node) = (text(event, "at"), text(event, "type"), text(event, "node_id"));
-    format!("{at}  {kind:<18} {node}  {words}").trim_end().to_owned()
+    let words = words
+        .and_then(|words| words.lines().next())
+        .unwrap_or_default();
+    let (at, kind, node) = (
+        text(event, "at"),
+        text(event, "type"),
+        text(event, "node_id"),
+    );
+    format!("{at}  {kind:<18} {node}  {words}")
+        .trim_end()
+        .to_owned()
 }
 
 fn is_end(status: &str) -> bool {
@@ -129,6 +137,9 @@ mod tests {
     fn an_event_is_a_line() {
         let event = json!({"at": "T", "type": "node_failed", "node_id": "a", "error": "no\nway"});
         assert_eq!(line(&event), "T  node_failed        a  no");
-        assert_eq!(line(&json!({"at": "T", "type": "workflow_started"})), "T  workflow_started");
+        assert_eq!(
+            line(&json!({"at": "T", "type": "workflow_started"})),
+            "T  workflow_started"
+        );
     }
 }
