@@ -34,7 +34,9 @@ pub(crate) fn output(value: Arc<Value>) -> Result<(Output, Option<Vec<u8>>), Str
     }
     let length = length(&value);
     if length > MAX_OUTPUT {
-        return Err(format!("the output has {length} bytes, at most {MAX_OUTPUT}"));
+        return Err(format!(
+            "the output has {length} bytes, at most {MAX_OUTPUT}"
+        ));
     }
     if length <= MAX_INLINE {
         return Ok((Output { value, blob: None }, None));

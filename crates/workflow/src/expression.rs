@@ -109,8 +109,7 @@ impl Expression {
 
     /// Evaluates it.
     pub(crate) fn evaluate_in(&self, context: &Context<'_>) -> Result<Value, String> {
-        eval::evaluate(&self.code, context)
-            .map_err(|message| format!("`{}`: {message}", self.text))
+        eval::evaluate(&self.code, context).map_err(|message| format!("`{}`: {message}", self.text))
     }
 
     /// Whether it holds; its value has to be a boolean.
@@ -206,10 +205,8 @@ impl Source {
         };
         self.text.push_str(&written);
         let length = written.chars().count();
-        self.shifts.push((
-            self.text.chars().count() + 1,
-            length.saturating_sub(taken),
-        ));
+        self.shifts
+            .push((self.text.chars().count() + 1, length.saturating_sub(taken)));
         at + taken
     }
 

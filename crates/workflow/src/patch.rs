@@ -50,9 +50,8 @@ fn one(
     growth: &mut usize,
 ) -> Result<(), Mistake> {
     let pointer = |key: &str| match operation.get(key) {
-        Some(Value::String(text)) => {
-            Pointer::read(text).ok_or_else(|| (key.to_owned(), format!("`{key}` is no JSON pointer")))
-        }
+        Some(Value::String(text)) => Pointer::read(text)
+            .ok_or_else(|| (key.to_owned(), format!("`{key}` is no JSON pointer"))),
         Some(_) => Err((key.to_owned(), format!("`{key}` has to be a text"))),
         None => Err((key.to_owned(), format!("`{key}` is missing"))),
     };
@@ -100,7 +99,10 @@ fn one(
             if *path.find(document).map_err(in_path)? == expected {
                 Ok(())
             } else {
-                Err(in_path(format!("`test` failed: `{}` is another value", path.text)))
+                Err(in_path(format!(
+                    "`test` failed: `{}` is another value",
+                    path.text
+                )))
             }
         }
         _ => Err((
@@ -145,9 +147,7 @@ impl<'t> Pointer<'t> {
         for (depth, part) in self.parts.iter().enumerate() {
             value = match value {
                 Value::Object(fields) => fields.get(part),
-                Value::Array(items) => {
-                    self.place(items, depth).and_then(|place| items.get(place))
-                }
+                Value::Array(items) => self.place(items, depth).and_then(|place| items.get(place)),
                 _ => None,
             }
             .ok_or_else(|| self.nothing())?;

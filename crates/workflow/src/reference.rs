@@ -51,7 +51,9 @@ pub(crate) fn refers(value: &Value) -> bool {
 pub(crate) fn nodes_of(text: &str) -> Vec<String> {
     let found: Vec<(&str, &str)> = match whole(text) {
         Some(found) => vec![found],
-        None => placeholders(text).map(|placeholder| placeholder.path).collect(),
+        None => placeholders(text)
+            .map(|placeholder| placeholder.path)
+            .collect(),
     };
     let nodes = found.into_iter().filter(|(root, _)| *root == "nodes");
     nodes.map(|(_, path)| node_of(path).0.to_owned()).collect()
@@ -203,7 +205,10 @@ mod tests {
     #[test]
     fn references_are_filled_in() {
         for (text, expected) in [
-            ("$nodes.a", json!({"n": 5, "list": [1, {"x": "y"}], "text": "hi"})),
+            (
+                "$nodes.a",
+                json!({"n": 5, "list": [1, {"x": "y"}], "text": "hi"}),
+            ),
             ("$nodes.a.n", json!(5)),
             ("$nodes.a.list[1].x", json!("y")),
             ("$nodes.a.list.1.x", json!("y")),
@@ -212,7 +217,10 @@ mod tests {
             ("$item.k", json!(7)),
             ("$index", json!(3)),
             ("${$nodes.a.text} and ${inputs.who}!", json!("hi and me!")),
-            ("n=${nodes.a.n}, list=${$nodes.a.list}", json!(r#"n=5, list=[1,{"x":"y"}]"#)),
+            (
+                "n=${nodes.a.n}, list=${$nodes.a.list}",
+                json!(r#"n=5, list=[1,{"x":"y"}]"#),
+            ),
             ("${HOME} costs $5", json!("${HOME} costs $5")),
             ("$.x", json!("$.x")),
         ] {
@@ -222,7 +230,12 @@ mod tests {
 
     #[test]
     fn a_missing_one_is_an_error() {
-        for text in ["$nodes.b", "$nodes.a.zzz", "x ${inputs.zzz}", "$nodes.a.list[9]"] {
+        for text in [
+            "$nodes.b",
+            "$nodes.a.zzz",
+            "x ${inputs.zzz}",
+            "$nodes.a.list[9]",
+        ] {
             let error = filled(&json!({"k": text})).unwrap_err();
             assert!(error.contains("is missing"), "{text}: {error}");
         }

@@ -22,9 +22,7 @@ use self::{
     machine::Machine,
     state::{Decision, Head, Patch, Signal, State, Undo},
 };
-use crate::{
-    Effect, Event, EventKind, Input, Limits, NodeStatus, RunStatus, Start, Workflow,
-};
+use crate::{Effect, Event, EventKind, Input, Limits, NodeStatus, RunStatus, Start, Workflow};
 
 /// What followed from an input.
 #[derive(Debug, Clone, Default)]

@@ -9,10 +9,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
+pub(crate) use self::config::{Config, ForEach, Item, Kind, Subject, Transform, approval_options};
 pub(crate) use self::read::{MAX_DEPTH, length, too_deep};
-pub(crate) use self::config::{
-    Config, ForEach, Item, Kind, Subject, Transform, approval_options,
-};
 use crate::{expression::Expression, patch};
 
 /// Largest document, bytes of JSON text.
@@ -156,6 +154,8 @@ pub(crate) struct Edge {
     pub(crate) path: Path,
     /// Loops that have to be left before it is decided.
     pub(crate) holds: Vec<usize>,
+    /// Its place in the document, if it is drawn.
+    pub(crate) place: Option<usize>,
 }
 
 /// After which end of its node an edge is taken.

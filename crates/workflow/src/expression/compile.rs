@@ -238,7 +238,10 @@ impl Scope {
             _ => return Err(problem(name, "`matches` takes a text and a pattern")),
         };
         let Expr::Literal(LiteralValue::String(pattern)) = &pattern.expr else {
-            return Err(problem(name, "the pattern of `matches` has to be written out"));
+            return Err(problem(
+                name,
+                "the pattern of `matches` has to be written out",
+            ));
         };
         let regex = RegexBuilder::new(pattern.inner())
             .size_limit(MAX_PATTERN)

@@ -53,7 +53,8 @@ fn json_weight(value: &Value) -> u64 {
         Value::Array(items) => items.iter().map(json_weight).sum::<u64>() + size(items.len()),
         Value::Object(fields) => {
             let each = fields.iter();
-            each.map(|(key, value)| size(key.len()) + json_weight(value)).sum()
+            each.map(|(key, value)| size(key.len()) + json_weight(value))
+                .sum()
         }
         _ => 1,
     }
@@ -170,13 +171,18 @@ impl<'a> Evaluation<'_, 'a> {
 
     fn field(&self, base: &Val<'a>, field: &str) -> Option<Val<'a>> {
         if let Val::Nodes = base {
-            return self.context.nodes.and_then(|nodes| nodes(field)).map(Val::of);
+            return self
+                .context
+                .nodes
+                .and_then(|nodes| nodes(field))
+                .map(Val::of);
         }
         // What the answer of an `http` node lacks is looked for in the body of the response.
         base.field(field).or_else(|| match base {
-            Val::Json(value) if value.get("status_code").is_some() => {
-                value.get("body").and_then(|body| body.get(field)).map(Val::of)
-            }
+            Val::Json(value) if value.get("status_code").is_some() => value
+                .get("body")
+                .and_then(|body| body.get(field))
+                .map(Val::of),
             _ => None,
         })
     }
@@ -209,7 +215,11 @@ impl<'a> Evaluation<'_, 'a> {
             (Function::And, _) => return self.either(args, false, local),
             (Function::Or, _) => return self.either(args, true, local),
             (Function::Cond, [test, then, otherwise]) => {
-                let chosen = if self.truth(test, local)? { then } else { otherwise };
+                let chosen = if self.truth(test, local)? {
+                    then
+                } else {
+                    otherwise
+                };
                 return self.value(chosen, local);
             }
             _ => {}
@@ -243,7 +253,11 @@ impl<'a> Evaluation<'_, 'a> {
             (F::Double, Val::Text(text)) => {
                 Val::Double(text.parse().map_err(|_| "the text is no number")?)
             }
-            (F::Double, _) => return a.number().map_or_else(unfit, |value| Ok(Val::Double(value))),
+            (F::Double, _) => {
+                return a
+                    .number()
+                    .map_or_else(unfit, |value| Ok(Val::Double(value)));
+            }
             (F::Text, Val::Text(_)) => a.clone(),
             (F::Text, Val::Json(_) | Val::List(_) | Val::Map(_)) => {
                 self.charge(weight(a))?;
@@ -314,7 +328,11 @@ impl<'a> Evaluation<'_, 'a> {
     fn texts(&self, function: Function, a: &Val<'a>, b: &Val<'a>) -> Answer<'a> {
         use Function as F;
         let (Val::Text(text), Val::Text(part)) = (a, b) else {
-            return Err(format!("{function:?} does not take {} and {}", a.kind(), b.kind()));
+            return Err(format!(
+                "{function:?} does not take {} and {}",
+                a.kind(),
+                b.kind()
+            ));
         };
         self.charge(size(text.len()))?;
         Ok(match function {
@@ -397,7 +415,11 @@ impl<'a> Evaluation<'_, 'a> {
                 (Some(best), Function::Sum) => self.arithmetic(Function::Add, &best, &value)?,
                 (Some(best), _) => {
                     let order = value.compare(&best)?;
-                    let better = if function == Function::Min { order.is_lt() } else { order.is_gt() };
+                    let better = if function == Function::Min {
+                        order.is_lt()
+                    } else {
+                        order.is_gt()
+                    };
                     if better { value } else { best }
                 }
             });
@@ -411,7 +433,13 @@ impl<'a> Evaluation<'_, 'a> {
 
     fn arithmetic(&self, function: Function, a: &Val<'a>, b: &Val<'a>) -> Answer<'a> {
         use Function as F;
-        let unfit = || Err(format!("{function:?} does not take {} and {}", a.kind(), b.kind()));
+        let unfit = || {
+            Err(format!(
+                "{function:?} does not take {} and {}",
+                a.kind(),
+                b.kind()
+            ))
+        };
         match (a, b) {
             (Val::Int(a), Val::Int(b)) => {
                 let made = match function {
@@ -469,9 +497,15 @@ impl<'a> Evaluation<'_, 'a> {
                 let count = b.size().unwrap_or(0);
                 for at in 0..count {
                     let element = b.element(at);
-                    self.charge(1 + element.as_ref().map_or(0, |element| {
-                        if element.kind() == a.kind() { weight(element).min(weight(a)) } else { 0 }
-                    }))?;
+                    self.charge(
+                        1 + element.as_ref().map_or(0, |element| {
+                            if element.kind() == a.kind() {
+                                weight(element).min(weight(a))
+                            } else {
+                                0
+                            }
+                        }),
+                    )?;
                     if element.is_some_and(|element| element.equals(a)) {
                         return Ok(Val::Bool(true));
                     }
@@ -543,7 +577,6 @@ impl<'a> Evaluation<'_, 'a> {
                         made.push(self.value(make, here)?);
                     }
                 }
-                
             }
         }
         if let Some(problem) = problem {

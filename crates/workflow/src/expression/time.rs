@@ -12,7 +12,9 @@ pub(crate) fn parse_time(text: &str) -> Option<i128> {
             .then(|| part.parse().ok())?
     };
     let separators = [(4, b'-'), (7, b'-'), (13, b':'), (16, b':')];
-    let well_formed = separators.iter().all(|(at, byte)| bytes.get(*at) == Some(byte))
+    let well_formed = separators
+        .iter()
+        .all(|(at, byte)| bytes.get(*at) == Some(byte))
         && matches!(bytes.get(10), Some(b'T' | b't' | b' '));
     well_formed.then_some(())?;
     let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
@@ -75,7 +77,11 @@ pub(super) fn time_text(nanos: i128) -> String {
     let of_year = of_era - (365 * years + years / 4 - years / 100);
     let shifted = (5 * of_year + 2) / 153;
     let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let month = if shifted < 10 {
+        shifted + 3
+    } else {
+        shifted - 9
+    };
     let year = years + era * 400 + i64::from(month <= 2);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     let fraction = match format!(".{fraction:09}").trim_end_matches('0') {

@@ -103,7 +103,9 @@ impl<'a> Val<'a> {
             Self::Json(Value::Object(fields)) => fields.get(name).map(Self::of),
             Self::Map(fields) => {
                 let mut fields = fields.iter();
-                fields.find(|(key, _)| key == name).map(|(_, value)| value.clone())
+                fields
+                    .find(|(key, _)| key == name)
+                    .map(|(_, value)| value.clone())
             }
             _ => None,
         }
@@ -158,12 +160,13 @@ impl<'a> Val<'a> {
                 }
                 ("map", "map") => {
                     self.size() == other.size()
-                        && self.keys().iter().all(|key| {
-                            match (self.field(key), other.field(key)) {
+                        && self
+                            .keys()
+                            .iter()
+                            .all(|key| match (self.field(key), other.field(key)) {
                                 (Some(a), Some(b)) => a.equals(&b),
                                 _ => false,
-                            }
-                        })
+                            })
                 }
                 _ => false,
             },

@@ -21,7 +21,11 @@ impl Machine<'_> {
             Kind::Transform(Transform::Nothing) => return Ok(self.run.input(at)),
             Kind::Pass => {
                 let input = self.run.input(at);
-                return if input.blob.is_some() { Ok(input) } else { self.kept(input.value) };
+                return if input.blob.is_some() {
+                    Ok(input)
+                } else {
+                    self.kept(input.value)
+                };
             }
             Kind::Transform(transform) => {
                 let input = self.run.input(at).value;
@@ -30,7 +34,12 @@ impl Machine<'_> {
                     Transform::Value => self.run.filled(&node.config, None)?,
                     _ => value,
                 };
-                transformed(self.run, transform, &filled, &[("input", &input), ("output", &input)])?
+                transformed(
+                    self.run,
+                    transform,
+                    &filled,
+                    &[("input", &input), ("output", &input)],
+                )?
             }
             Kind::Filter { items, test } => {
                 let config = self.run.filled(&node.config, None)?;
@@ -126,7 +135,9 @@ impl Machine<'_> {
             "concat" => Value::Array(elements.into_iter().cloned().collect()),
             "union" => {
                 let mut seen = std::collections::HashSet::new();
-                let distinct = elements.into_iter().filter(|element| seen.insert(element.to_string()));
+                let distinct = elements
+                    .into_iter()
+                    .filter(|element| seen.insert(element.to_string()));
                 Value::Array(distinct.cloned().collect())
             }
             "count" => json!(elements.len()),
@@ -156,7 +167,10 @@ fn numbers(strategy: &str, elements: &[&Value], field: Option<&str>) -> Result<V
         let number = value.and_then(Value::as_f64);
         number.ok_or_else(|| {
             let field = field.map_or(String::new(), |field| format!(" `{field}`"));
-            format!("`{strategy}` needs numbers:{field} of {} is none", shown(element))
+            format!(
+                "`{strategy}` needs numbers:{field} of {} is none",
+                shown(element)
+            )
         })
     });
     let values: Vec<f64> = values.collect::<Result<_, String>>()?;
@@ -190,11 +204,22 @@ fn filtered(run: &Run, list: Vec<Value>, test: Option<&Expression>) -> Result<Va
     let mut kept = Vec::new();
     for (index, item) in list.into_iter().enumerate() {
         let number = json!(index);
-        let variables = [("item", &item), ("value", &item), ("output", &item), ("index", &number)];
+        let variables = [
+            ("item", &item),
+            ("value", &item),
+            ("output", &item),
+            ("index", &number),
+        ];
         match run.evaluate(test, &variables)? {
             Value::Bool(true) => kept.push(item),
             Value::Bool(false) => {}
-            other => return Err(format!("`{}` is {}, not true or false", test.text(), shown(&other))),
+            other => {
+                return Err(format!(
+                    "`{}` is {}, not true or false",
+                    test.text(),
+                    shown(&other)
+                ));
+            }
         }
     }
     Ok(Value::Array(kept))
@@ -220,7 +245,9 @@ fn transformed(
             let input = variables.first().map_or(&Value::Null, |(_, value)| value);
             Ok(renamed(name, input))
         }
-        Transform::Nothing => Ok(variables.first().map_or(Value::Null, |(_, value)| (*value).clone())),
+        Transform::Nothing => Ok(variables
+            .first()
+            .map_or(Value::Null, |(_, value)| (*value).clone())),
     }
 }
 

@@ -11,8 +11,7 @@ use super::{
     state::{Decision, Ending, ItemStatus, Signal, Undo, Wait},
 };
 use crate::{
-    Effect, EventKind, Failure, NodeStatus, Output, PatchRequest, RunStatus,
-    workflow::Kind,
+    Effect, EventKind, Failure, NodeStatus, Output, PatchRequest, RunStatus, workflow::Kind,
 };
 
 /// Most signals that nobody waits for yet.
@@ -29,7 +28,11 @@ impl Machine<'_> {
         match output {
             Ok(output) => {
                 if is_child {
-                    self.note(EventKind::ChildEnded, Some(at), json!({"status": "completed"}));
+                    self.note(
+                        EventKind::ChildEnded,
+                        Some(at),
+                        json!({"status": "completed"}),
+                    );
                 }
                 self.change(at).wait = Wait::Nothing;
                 self.complete_with_patches(at, output, patch);
@@ -180,7 +183,12 @@ impl Machine<'_> {
                 self.received(at, &name, payload);
             }
             None => {
-                let waiting = self.run.signals.iter().filter(|signal| !signal.used).count();
+                let waiting = self
+                    .run
+                    .signals
+                    .iter()
+                    .filter(|signal| !signal.used)
+                    .count();
                 if waiting >= MAX_SIGNALS {
                     let message = format!("{MAX_SIGNALS} signals wait already");
                     return Err(Refusal::Conflict(message));
@@ -214,8 +222,7 @@ impl Machine<'_> {
     /// Takes a signal that came before anybody waited for it.
     pub(super) fn early_signal(&mut self, name: &str) -> Option<Value> {
         let mut signals = self.run.signals.iter_mut().enumerate();
-        let (number, signal) =
-            signals.find(|(_, signal)| !signal.used && signal.name == name)?;
+        let (number, signal) = signals.find(|(_, signal)| !signal.used && signal.name == name)?;
         signal.used = true;
         let payload = signal.payload.take();
         self.touch(RecordKey::Signal(u32::try_from(number).unwrap_or(u32::MAX)));
@@ -351,7 +358,10 @@ impl Machine<'_> {
         let head = &self.run.head;
         let (kind, data) = match status {
             RunStatus::Completed => (EventKind::WorkflowCompleted, json!({"counter": 0})),
-            RunStatus::Failed => (EventKind::WorkflowFailed, json!({"error": head.error, "counter": 0})),
+            RunStatus::Failed => (
+                EventKind::WorkflowFailed,
+                json!({"error": head.error, "counter": 0}),
+            ),
             _ => {
                 let ending = ending.as_ref();
                 let by = ending.map_or("", |ending| ending.by.as_str());
@@ -360,17 +370,21 @@ impl Machine<'_> {
                 (EventKind::WorkflowCancelled, data)
             }
         };
-        let node_id = head.error_node.clone().filter(|_| status == RunStatus::Failed);
+        let node_id = head
+            .error_node
+            .clone()
+            .filter(|_| status == RunStatus::Failed);
         self.note_of(kind, node_id, data);
     }
 
     /// The node that failed first, and whose failure nothing took care of.
     fn first_failure(&self) -> Option<usize> {
         let states = self.run.nodes.iter().enumerate();
-        let failed = states.filter(|(_, state)| {
-            state.status == NodeStatus::Failed && !state.handled
-        });
-        failed.min_by_key(|(_, state)| state.ended).map(|(at, _)| at)
+        let failed =
+            states.filter(|(_, state)| state.status == NodeStatus::Failed && !state.handled);
+        failed
+            .min_by_key(|(_, state)| state.ended)
+            .map(|(at, _)| at)
     }
 
     // Undoing
@@ -424,7 +438,11 @@ impl Machine<'_> {
         let Some(at) = self.run.workflow.find(id) else {
             return;
         };
-        let retry = self.node(at).compensate.as_ref().map(|subject| subject.retry);
+        let retry = self
+            .node(at)
+            .compensate
+            .as_ref()
+            .map(|subject| subject.retry);
         self.touch(RecordKey::Node(Arc::clone(&self.node(at).id), iteration));
         let Some(state) = self.run.state_of_mut(id, iteration) else {
             return;
@@ -537,7 +555,8 @@ impl Machine<'_> {
             let mut changed = Vec::new();
             if let Some(items) = &mut state.items {
                 for (item, known) in items.states.iter_mut().enumerate() {
-                    if known.status == ItemStatus::Completed || known.status == ItemStatus::Waiting {
+                    if known.status == ItemStatus::Completed || known.status == ItemStatus::Waiting
+                    {
                         continue;
                     }
                     known.status = ItemStatus::Waiting;

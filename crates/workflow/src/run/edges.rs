@@ -202,7 +202,11 @@ impl Machine<'_> {
         let (now, ended) = (self.now, self.next_end());
         self.clear_deadline(at);
         let state = self.change(at);
-        state.status = if unserved { NodeStatus::Skipped } else { NodeStatus::Completed };
+        state.status = if unserved {
+            NodeStatus::Skipped
+        } else {
+            NodeStatus::Completed
+        };
         state.wait = Wait::Nothing;
         state.completed_at = Some(now);
         state.ended = ended;
@@ -263,7 +267,10 @@ impl Machine<'_> {
         let decisions = decisions.or_else(|message| {
             // Its edges cannot be decided either: then it is no better than without `continue`.
             let state = self.change(at);
-            state.error = state.error.take().map(|error| format!("{error}; {message}"));
+            state.error = state
+                .error
+                .take()
+                .map(|error| format!("{error}; {message}"));
             state.handled = false;
             self.decisions(&workflow, at, End::Failure)
         });
@@ -400,10 +407,17 @@ impl Machine<'_> {
             };
             on && way
         };
-        let candidates: Vec<usize> = node.outgoing.iter().copied().filter(|edge| fits(edge)).collect();
+        let candidates: Vec<usize> = node
+            .outgoing
+            .iter()
+            .copied()
+            .filter(|edge| fits(edge))
+            .collect();
         let taken = self.choose(workflow, at, &candidates)?;
         // Of a failure that an edge for failures takes care of, the others need not know.
-        let handled = taken.iter().any(|edge| workflow.edges[*edge].on == On::Failure);
+        let handled = taken
+            .iter()
+            .any(|edge| workflow.edges[*edge].on == On::Failure);
         let otherwise = if end == End::Failure && !handled {
             Decision::Failed
         } else {
@@ -430,7 +444,9 @@ impl Machine<'_> {
         candidates: &[usize],
     ) -> Result<Vec<usize>, String> {
         let node = &workflow.nodes[at];
-        let conditions = candidates.iter().any(|edge| workflow.edges[*edge].condition.is_some());
+        let conditions = candidates
+            .iter()
+            .any(|edge| workflow.edges[*edge].condition.is_some());
         if !conditions {
             return Ok(candidates.to_vec());
         }
@@ -495,11 +511,13 @@ impl Machine<'_> {
             .outgoing
             .iter()
             .any(|edge| workflow.edges[*edge].path == Path::Timeout);
-        Ok(match (holds, self.state(at).rounds + 1 < repeat.max_iterations) {
-            (true, true) => None,
-            (true, false) if has_timeout_path => Some(Left::Timeout),
-            _ => Some(Left::Break),
-        })
+        Ok(
+            match (holds, self.state(at).rounds + 1 < repeat.max_iterations) {
+                (true, true) => None,
+                (true, false) if has_timeout_path => Some(Left::Timeout),
+                _ => Some(Left::Break),
+            },
+        )
     }
 
     /// All of an iteration begins again.

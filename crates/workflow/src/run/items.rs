@@ -101,10 +101,13 @@ impl Machine<'_> {
         if items.ended < items.states.len() {
             return;
         }
-        let results = items.states.iter().map(|item| match (&item.output, &item.error) {
-            (Some(output), _) => (*output.value).clone(),
-            (None, error) => json!({"error": error}),
-        });
+        let results = items
+            .states
+            .iter()
+            .map(|item| match (&item.output, &item.error) {
+                (Some(output), _) => (*output.value).clone(),
+                (None, error) => json!({"error": error}),
+            });
         let results = Arc::new(Value::Array(results.collect()));
         match self.kept(results) {
             Ok(output) => self.complete(at, output),
@@ -123,7 +126,10 @@ impl Machine<'_> {
         let id = &self.node(at).id;
         let shown = state.item_base.saturating_add(number);
         let key = format!("{}.{id}.{shown}.{attempt}", self.run.start.run_id);
-        (RecordKey::Item(Arc::clone(id), state.iteration, number), key)
+        (
+            RecordKey::Item(Arc::clone(id), state.iteration, number),
+            key,
+        )
     }
 
     fn start_item(

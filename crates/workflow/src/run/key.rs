@@ -76,11 +76,7 @@ impl RecordKey {
         Some(match kind {
             "start" => Self::Start,
             "n" => Self::Node(next()?.into(), next()?.parse().ok()?),
-            "i" => Self::Item(
-                next()?.into(),
-                next()?.parse().ok()?,
-                next()?.parse().ok()?,
-            ),
+            "i" => Self::Item(next()?.into(), next()?.parse().ok()?, next()?.parse().ok()?),
             "p" => Self::Patch(next()?.parse().ok()?),
             "s" => Self::Signal(next()?.parse().ok()?),
             _ => return None,

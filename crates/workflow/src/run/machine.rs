@@ -116,7 +116,11 @@ impl<'r> Machine<'r> {
 
     pub(super) fn key(&self, at: usize, rest: impl std::fmt::Display) -> String {
         let iteration = self.run.nodes[at].iteration;
-        format!("{}.{}.{iteration}{rest}", self.run.start.run_id, self.node(at).id)
+        format!(
+            "{}.{}.{iteration}{rest}",
+            self.run.start.run_id,
+            self.node(at).id
+        )
     }
 
     pub(super) fn note(&mut self, kind: EventKind, at: Option<usize>, data: Value) {
@@ -259,7 +263,10 @@ impl<'r> Machine<'r> {
         if !again || late {
             let message = if again {
                 let ms = self.node(at).deadline_ms.unwrap_or(0);
-                format!("{} (its deadline of {ms} ms leaves no time for another attempt)", failure.message)
+                format!(
+                    "{} (its deadline of {ms} ms leaves no time for another attempt)",
+                    failure.message
+                )
             } else {
                 failure.message.clone()
             };
@@ -286,9 +293,12 @@ impl<'r> Machine<'r> {
         let effect = if is_child {
             self.child_request(at)
         } else {
-            self.run
-                .request(at)
-                .map(|request| Effect::SubmitJob(JobRequest { delay_ms, ..request }))
+            self.run.request(at).map(|request| {
+                Effect::SubmitJob(JobRequest {
+                    delay_ms,
+                    ..request
+                })
+            })
         };
         if let Some(effect) = effect {
             self.effect(effect);

@@ -62,11 +62,18 @@ impl Machine<'_> {
         }
         let checked = self.check(request)?;
         let seq = self.propose(request, attempt);
-        let counts = (self.run.workflow.nodes_count(), checked.workflow.nodes_count());
+        let counts = (
+            self.run.workflow.nodes_count(),
+            checked.workflow.nodes_count(),
+        );
         match (node, self.run.policy()) {
             (Some(_), _) => {
                 let id = request.node_id.clone();
-                self.note_of(EventKind::PatchProposed, id, json!({"seq": seq, "state": "pending"}));
+                self.note_of(
+                    EventKind::PatchProposed,
+                    id,
+                    json!({"seq": seq, "state": "pending"}),
+                );
             }
             (None, PatchPolicy::Approve) => self.ask_for(seq, None),
             (None, _) => self.apply_patch(seq, checked),
@@ -185,7 +192,10 @@ impl Machine<'_> {
             return Err(Refusal::Conflict(format!("patch {seq} is not open")));
         };
         let operations = patch.operations.clone();
-        let asker = patch.node_id.as_ref().and_then(|id| self.run.workflow.find(id));
+        let asker = patch
+            .node_id
+            .as_ref()
+            .and_then(|id| self.run.workflow.find(id));
         let data = json!({"approved": approved, "by": by, "patch": seq});
         self.note(EventKind::ApprovalDecided, asker, data);
         if approved {
@@ -292,9 +302,11 @@ impl Machine<'_> {
     }
 
     pub(super) fn close_proposals(&mut self, reason: &str) {
-        let open = self.run.patches.iter().filter(|patch| {
-            matches!(patch.state, PatchState::Pending | PatchState::Proposed)
-        });
+        let open = self
+            .run
+            .patches
+            .iter()
+            .filter(|patch| matches!(patch.state, PatchState::Pending | PatchState::Proposed));
         let open: Vec<(u64, bool)> = open
             .map(|patch| (patch.seq, patch.state == PatchState::Proposed))
             .collect();
@@ -347,7 +359,9 @@ impl Machine<'_> {
         self.run.take_graph(Arc::new(checked.workflow));
         // Nodes that were to be looked at have other places now.
         let queued = std::mem::take(&mut self.queue);
-        let moved = queued.iter().filter_map(|at| self.run.workflow.find(old.get(*at)?));
+        let moved = queued
+            .iter()
+            .filter_map(|at| self.run.workflow.find(old.get(*at)?));
         self.queue = moved.collect();
         let data = json!({
             "seq": seq, "version": self.run.version(), "nodes": self.run.workflow.nodes_count(),
@@ -422,7 +436,9 @@ impl Run {
         let nodes = patched["nodes"].as_array().map_or(0, Vec::len);
         if nodes > limits.max_nodes {
             let most = limits.max_nodes;
-            return Err(over(format!("the run would have {nodes} nodes, at most {most}")));
+            return Err(over(format!(
+                "the run would have {nodes} nodes, at most {most}"
+            )));
         }
         let workflow = Workflow::parse(&patched, limits).map_err(|invalid| {
             let first = invalid.mistakes.first();
@@ -444,14 +460,18 @@ impl Run {
         let agents = workflow.nodes.iter().filter(is_new_agent).count();
         if agents > limits.max_agents_per_patch {
             let most = limits.max_agents_per_patch;
-            return Err(over(format!("the patch adds {agents} agents, at most {most}")));
+            return Err(over(format!(
+                "the patch adds {agents} agents, at most {most}"
+            )));
         }
         let added: usize = self.patches.iter().map(|patch| patch.agents).sum();
         let most = workflow.options.max_agents.unwrap_or(limits.max_agents);
         let most = most.min(limits.max_agents);
         if added + agents > most {
             let total = added + agents;
-            return Err(over(format!("patches would have added {total} agents, at most {most} a run")));
+            return Err(over(format!(
+                "patches would have added {total} agents, at most {most} a run"
+            )));
         }
         Ok(Checked { workflow, agents })
     }
@@ -498,8 +518,10 @@ impl Run {
     /// Goes over to another graph; what is known of nodes and edges that stay is kept.
     pub(super) fn take_graph(&mut self, new: Arc<Workflow>) {
         let old = Arc::clone(&self.workflow);
-        let mut states: Vec<Option<State>> =
-            std::mem::take(&mut self.nodes).into_iter().map(Some).collect();
+        let mut states: Vec<Option<State>> = std::mem::take(&mut self.nodes)
+            .into_iter()
+            .map(Some)
+            .collect();
         self.nodes = new
             .nodes
             .iter()
@@ -511,7 +533,10 @@ impl Run {
         let mut decisions: HashMap<String, Vec<Decision>> = HashMap::new();
         for (at, edge) in old.edges.iter().enumerate().rev() {
             let decision = self.edges[at];
-            decisions.entry(edge_name(&old, edge)).or_default().push(decision);
+            decisions
+                .entry(edge_name(&old, edge))
+                .or_default()
+                .push(decision);
         }
         self.edges = new
             .edges
@@ -526,7 +551,10 @@ impl Run {
 }
 
 fn edge_name(workflow: &Workflow, edge: &Edge) -> String {
-    let condition = edge.condition.as_ref().map_or("", |condition| condition.text());
+    let condition = edge
+        .condition
+        .as_ref()
+        .map_or("", |condition| condition.text());
     format!(
         "{} {} {:?} {:?} {condition}",
         workflow.nodes[edge.from].id, workflow.nodes[edge.to].id, edge.on, edge.path

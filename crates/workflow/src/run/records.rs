@@ -8,11 +8,12 @@ use serde_json::Value;
 use super::{
     Refusal, Run, RunRecords,
     key::RecordKey,
-    state::{
-        Decision, Head, ItemState, ItemStatus, Items, Left, Patch, Signal, State, Undo, Wait,
-    },
+    state::{Decision, Head, ItemState, ItemStatus, Items, Left, Patch, Signal, State, Undo, Wait},
 };
-use crate::{NodeStatus, Output, Start, patch, workflow::{Limits, Workflow}};
+use crate::{
+    NodeStatus, Output, Start, patch,
+    workflow::{Limits, Workflow},
+};
 
 /// The header: what holds for the run as a whole, and its edges, a letter each.
 #[derive(Serialize, Deserialize)]
@@ -177,9 +178,7 @@ impl Run {
                 })
             }
             RecordKey::Patch(seq) => bytes(self.patch_of(*seq)?),
-            RecordKey::Signal(number) => {
-                bytes(self.signals.get(usize::try_from(*number).ok()?)?)
-            }
+            RecordKey::Signal(number) => bytes(self.signals.get(usize::try_from(*number).ok()?)?),
         })
     }
 
@@ -334,7 +333,10 @@ fn read<'b, T: Deserialize<'b>>(bytes: &'b [u8]) -> Result<T, String> {
 
 /// The graph with the patches that were applied, in the order in which they were.
 fn patched(base: Arc<Workflow>, patches: &[Patch]) -> Result<Arc<Workflow>, String> {
-    let mut applied: Vec<&Patch> = patches.iter().filter(|patch| patch.applied.is_some()).collect();
+    let mut applied: Vec<&Patch> = patches
+        .iter()
+        .filter(|patch| patch.applied.is_some())
+        .collect();
     if applied.is_empty() {
         return Ok(base);
     }

@@ -50,7 +50,9 @@ impl Machine<'_> {
     pub(super) fn count_execution(&mut self) -> Result<(), String> {
         self.run.head.executions += 1;
         if self.run.head.executions > MAX_EXECUTIONS {
-            return Err(format!("the run has started {MAX_EXECUTIONS} nodes, which is the most"));
+            return Err(format!(
+                "the run has started {MAX_EXECUTIONS} nodes, which is the most"
+            ));
         }
         Ok(())
     }
@@ -94,7 +96,12 @@ impl Machine<'_> {
             _ => self.run.filled(&node.config, None)?,
         };
         let is_first_agent = node.is_agent && node.incoming.is_empty();
-        if let Some(task) = self.run.start.inputs.get("task").filter(|task| !task.is_null())
+        if let Some(task) = self
+            .run
+            .start
+            .inputs
+            .get("task")
+            .filter(|task| !task.is_null())
             && is_first_agent
         {
             let mut replaced = (*config).clone();
@@ -154,7 +161,9 @@ impl Machine<'_> {
         let config = self.fill_in(at)?;
         let due_at = match (config.get("duration_ms"), config.get("until")) {
             (Some(duration), _) => {
-                let ms = duration.as_u64().ok_or("`duration_ms` is no whole number")?;
+                let ms = duration
+                    .as_u64()
+                    .ok_or("`duration_ms` is no whole number")?;
                 self.now.saturating_add(ms)
             }
             (None, Some(Value::String(text))) => parse_time(text)
@@ -182,7 +191,10 @@ impl Machine<'_> {
 
     fn await_signal(&mut self, at: usize) -> Result<(), String> {
         let config = self.fill_in(at)?;
-        let name = config.get("name").and_then(Value::as_str).unwrap_or_default();
+        let name = config
+            .get("name")
+            .and_then(Value::as_str)
+            .unwrap_or_default();
         if let Some(payload) = self.early_signal(name) {
             self.received(at, name, payload);
             return Ok(());
@@ -352,7 +364,10 @@ impl Run {
             Kind::Loop(_) => "function",
             _ => return None,
         };
-        let config = state.input.as_ref().map_or(&node.config.value, |input| &input.value);
+        let config = state
+            .input
+            .as_ref()
+            .map_or(&node.config.value, |input| &input.value);
         Some(JobRequest {
             key: format!(
                 "{}.{}.{}.{}",

@@ -168,9 +168,8 @@ fn view(id: &str, config: &Arc<Value>, kind: &Kind, state: &State) -> NodeView {
         (Some(input), _) => Some((*input.value).clone()),
         // What was not started has no input.
         (None, _) if state.started_at.is_none() => None,
-        (None, _) => Some((**config).clone()).filter(|config| {
-            config.as_object().is_some_and(|fields| !fields.is_empty())
-        }),
+        (None, _) => Some((**config).clone())
+            .filter(|config| config.as_object().is_some_and(|fields| !fields.is_empty())),
     };
     NodeView {
         node_id: id.to_owned(),
@@ -178,7 +177,10 @@ fn view(id: &str, config: &Arc<Value>, kind: &Kind, state: &State) -> NodeView {
         status: state.status,
         attempt: state.attempt,
         input,
-        output: state.output.as_ref().map(|output| Arc::clone(&output.value)),
+        output: state
+            .output
+            .as_ref()
+            .map(|output| Arc::clone(&output.value)),
         blob: state.output.as_ref().and_then(|output| output.blob.clone()),
         started_at: state.started_at,
         completed_at: state.completed_at,

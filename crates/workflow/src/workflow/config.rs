@@ -255,9 +255,12 @@ fn call(r: &mut Reading<'_>, config: &Map<String, Value>, name: &'static str) ->
     for key in ["service", "method", name] {
         r.reader.text(at, config, key);
     }
-    let named = ["service", name, "name", "id"].iter().any(|key| config.contains_key(*key));
+    let named = ["service", name, "name", "id"]
+        .iter()
+        .any(|key| config.contains_key(*key));
     if !named {
-        r.reader.wrong(format!("{at}/service"), "`service` is missing: who does it");
+        r.reader
+            .wrong(format!("{at}/service"), "`service` is missing: who does it");
     }
     Some(Kind::Job(name))
 }
@@ -281,7 +284,9 @@ fn http(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = &r.at;
     r.reader.needs_text(at, config, "url");
     if let Some(url) = r.reader.text(at, config, "url") {
-        let known = ["http://", "https://", "$"].iter().any(|start| url.starts_with(start));
+        let known = ["http://", "https://", "$"]
+            .iter()
+            .any(|start| url.starts_with(start));
         if !url.is_empty() && !known {
             let message = "`url` has to begin with `http://` or `https://`";
             r.reader.wrong(format!("{at}/url"), message);
@@ -297,7 +302,8 @@ fn http(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
         for (key, value) in headers {
             if !value.is_string() {
                 let key = key.replace('~', "~0").replace('/', "~1");
-                r.reader.wrong(format!("{at}/headers/{key}"), "a header has to be a text");
+                r.reader
+                    .wrong(format!("{at}/headers/{key}"), "a header has to be a text");
             }
         }
     }
@@ -331,12 +337,17 @@ fn conditional(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind>
 fn repeat(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = r.at.clone();
     if !config.contains_key("max_iterations") {
-        r.reader.wrong(format!("{at}/max_iterations"), "`max_iterations` is missing");
+        r.reader.wrong(
+            format!("{at}/max_iterations"),
+            "`max_iterations` is missing",
+        );
     }
     let max_iterations = r.reader.whole(&at, config, "max_iterations", 1..=1000);
     r.reader.needs_text(&at, config, "loop_back_to");
     let condition = r.reader.expression(&at, config, "condition", &NODE_NAMES);
-    let is_job = ["function_name", "service"].iter().any(|key| config.contains_key(*key));
+    let is_job = ["function_name", "service"]
+        .iter()
+        .any(|key| config.contains_key(*key));
     if is_job {
         function(r, config);
     }
@@ -349,8 +360,14 @@ fn repeat(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
             .to_owned(),
         back_to: 0,
         condition,
-        break_path: r.reader.texts(&at, config, "break_path").unwrap_or_default(),
-        timeout_path: r.reader.texts(&at, config, "timeout_path").unwrap_or_default(),
+        break_path: r
+            .reader
+            .texts(&at, config, "break_path")
+            .unwrap_or_default(),
+        timeout_path: r
+            .reader
+            .texts(&at, config, "timeout_path")
+            .unwrap_or_default(),
         body: Vec::new(),
         is_job,
     }))
@@ -376,8 +393,13 @@ fn for_each(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
             None
         }
     };
-    let concurrency = r.reader.whole(&at, config, "concurrency", 1..=1000).unwrap_or(10);
-    let on_error = r.reader.one_of(&at, config, "on_error", &["fail", "continue"]);
+    let concurrency = r
+        .reader
+        .whole(&at, config, "concurrency", 1..=1000)
+        .unwrap_or(10);
+    let on_error = r
+        .reader
+        .one_of(&at, config, "on_error", &["fail", "continue"]);
     let item = match (config.get("workflow"), config.get("node")) {
         (Some(_), None) => {
             workflow_of(r, config);
@@ -389,14 +411,16 @@ fn for_each(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
             let subject = subject(r.reader, &at, node, r.limits, r.level)?;
             let fits = matches!(subject.kind, Kind::Job(_) | Kind::Pass | Kind::Transform(_));
             if !fits {
-                let message = "an item is a job, a `transform` or a `noop`; for others take `workflow`";
+                let message =
+                    "an item is a job, a `transform` or a `noop`; for others take `workflow`";
                 r.reader.wrong(format!("{at}/type"), message);
                 return None;
             }
             Item::Node(Arc::new(subject))
         }
         (None, Some(_)) => {
-            r.reader.wrong(format!("{at}/node"), "`node` has to be an object");
+            r.reader
+                .wrong(format!("{at}/node"), "`node` has to be an object");
             return None;
         }
         (Some(_), Some(_)) => {
@@ -424,11 +448,14 @@ fn workflow_of(r: &mut Reading<'_>, config: &Map<String, Value>) {
         Some(document @ Value::Object(_)) => {
             if let Err(invalid) = read::workflow(document, r.limits, r.level + 1) {
                 for mistake in invalid.mistakes {
-                    r.reader.wrong(format!("{at}{}", mistake.path), mistake.message);
+                    r.reader
+                        .wrong(format!("{at}{}", mistake.path), mistake.message);
                 }
             }
         }
-        Some(_) => r.reader.wrong(at, "`workflow` has to be a tag or a workflow"),
+        Some(_) => r
+            .reader
+            .wrong(at, "`workflow` has to be a tag or a workflow"),
         None => r.reader.wrong(at, "`workflow` is missing"),
     }
 }
@@ -443,18 +470,25 @@ fn timer(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = &r.at;
     r.reader.whole(at, config, "duration_ms", 0..=MAX_MS);
     match (config.contains_key("duration_ms"), config.get("until")) {
-        (false, None) => r.reader.wrong(at.as_str(), "`duration_ms` or `until` is missing"),
-        (true, Some(_)) => r.reader.wrong(at.as_str(), "either `duration_ms` or `until`, not both"),
+        (false, None) => r
+            .reader
+            .wrong(at.as_str(), "`duration_ms` or `until` is missing"),
+        (true, Some(_)) => r
+            .reader
+            .wrong(at.as_str(), "either `duration_ms` or `until`, not both"),
         (false, Some(Value::String(text))) => {
             if !reference::is_reference(text) && expression::parse_time(text).is_none() {
-                let message = "`until` has to be a time as of RFC 3339, such as 2030-01-31T12:00:00Z";
+                let message =
+                    "`until` has to be a time as of RFC 3339, such as 2030-01-31T12:00:00Z";
                 r.reader.wrong(format!("{at}/until"), message);
             }
         }
         (false, Some(Value::Number(_))) => {
             r.reader.whole(at, config, "until", 0..=u64::MAX / 2);
         }
-        (false, Some(_)) => r.reader.wrong(format!("{at}/until"), "`until` has to be a time"),
+        (false, Some(_)) => r
+            .reader
+            .wrong(format!("{at}/until"), "`until` has to be a time"),
         (true, None) => {}
     }
     Some(Kind::Timer)
@@ -472,7 +506,10 @@ const TRANSFORMATIONS: [&str; 4] = ["uppercase", "lowercase", "trim", "normalize
 fn transform(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = r.at.clone();
     let ways = ["expression", "fields", "value", "transformation"];
-    let given: Vec<_> = ways.iter().filter(|way| config.contains_key(**way)).collect();
+    let given: Vec<_> = ways
+        .iter()
+        .filter(|way| config.contains_key(**way))
+        .collect();
     if given.len() > 1 {
         let message = "only one of `expression`, `fields`, `value` and `transformation`";
         r.reader.wrong(at.as_str(), message);
@@ -491,9 +528,13 @@ fn transform(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     if config.contains_key("value") {
         return Some(Kind::Transform(Transform::Value));
     }
-    let name = r.reader.one_of(&at, config, "transformation", &TRANSFORMATIONS);
+    let name = r
+        .reader
+        .one_of(&at, config, "transformation", &TRANSFORMATIONS);
     let known = TRANSFORMATIONS.iter().find(|known| Some(**known) == name);
-    Some(Kind::Transform(known.map_or(Transform::Nothing, |name| Transform::Named(name))))
+    Some(Kind::Transform(
+        known.map_or(Transform::Nothing, |name| Transform::Named(name)),
+    ))
 }
 
 fn filter(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
@@ -503,9 +544,13 @@ fn filter(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
         _ => r.reader.expression(at, config, "items", &NODE_NAMES),
     };
     let tests = ["expression", "condition", "filter_expression"];
-    let given: Vec<_> = tests.iter().filter(|key| config.contains_key(**key)).collect();
+    let given: Vec<_> = tests
+        .iter()
+        .filter(|key| config.contains_key(**key))
+        .collect();
     if given.is_empty() {
-        r.reader.wrong(format!("{at}/expression"), "`expression` is missing");
+        r.reader
+            .wrong(format!("{at}/expression"), "`expression` is missing");
     }
     let test = given
         .first()
@@ -552,8 +597,12 @@ pub(crate) fn approval_options(config: &Value) -> Result<Approval, Mistake> {
 
 fn approval(reader: &mut Reader, at: &str, config: &Map<String, Value>) -> Approval {
     const DAY: u64 = 86_400_000;
-    let message = reader.text(at, config, "message").unwrap_or("Approval required");
-    let timeout_ms = reader.whole(at, config, "timeout_ms", 1..=MAX_MS).unwrap_or(DAY);
+    let message = reader
+        .text(at, config, "message")
+        .unwrap_or("Approval required");
+    let timeout_ms = reader
+        .whole(at, config, "timeout_ms", 1..=MAX_MS)
+        .unwrap_or(DAY);
     let approvers = reader.texts(at, config, "approvers").unwrap_or_default();
     let quorum = reader.whole(at, config, "quorum", 1..=100).unwrap_or(1);
     let people = u64::try_from(approvers.len()).unwrap_or(u64::MAX);

@@ -2,11 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc};
 
-use super::{
-    Edge, Join, Node, On, Path,
-    config::Kind,
-    reader::Reader,
-};
+use super::{Edge, Join, Node, On, Path, config::Kind, reader::Reader};
 
 /// Connects nodes by edges, and finds out what each loop repeats.
 pub(super) fn connect(
@@ -64,9 +60,9 @@ fn with_paths(
                     reader.wrong(format!("/nodes/{at}/config/{key}/{place}"), message);
                     continue;
                 };
-                let drawn = kept.iter_mut().find(|edge| {
-                    edge.from == at && edge.to == to && edge.path == Path::Either
-                });
+                let drawn = kept
+                    .iter_mut()
+                    .find(|edge| edge.from == at && edge.to == to && edge.path == Path::Either);
                 match drawn {
                     Some(edge) => edge.path = path,
                     None => kept.push(Edge {
@@ -76,6 +72,7 @@ fn with_paths(
                         on: On::Success,
                         path,
                         holds: Vec::new(),
+                        place: None,
                     }),
                 }
             }
@@ -102,7 +99,8 @@ fn reachable(reader: &mut Reader, nodes: &[Node], edges: &[Edge]) {
         let next = cycle.get(1).copied().unwrap_or(first);
         let at = edges
             .iter()
-            .position(|edge| edge.from == first && edge.to == next)
+            .find(|edge| edge.from == first && edge.to == next)
+            .and_then(|edge| edge.place)
             .map_or_else(|| "/edges".to_owned(), |at| format!("/edges/{at}"));
         let ids: Vec<_> = cycle.iter().map(|at| nodes[*at].id.as_ref()).collect();
         let message = format!(
@@ -114,7 +112,10 @@ fn reachable(reader: &mut Reader, nodes: &[Node], edges: &[Edge]) {
     let reached = reach(nodes, edges, &entries, None);
     for (at, node) in nodes.iter().enumerate() {
         if !reached[at] && !entries.is_empty() {
-            let message = format!("`{}` cannot be reached from where the workflow begins", node.id);
+            let message = format!(
+                "`{}` cannot be reached from where the workflow begins",
+                node.id
+            );
             reader.wrong(format!("/nodes/{at}"), message);
         }
     }

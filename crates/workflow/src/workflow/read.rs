@@ -5,7 +5,7 @@ use std::{collections::HashMap, sync::Arc};
 use serde_json::{Map, Value};
 
 use super::{
-    Edge, Invalid, Join, Limits, MAX_DOCUMENT, MAX_EDGES, Node, On, Options, Path, PatchPolicy,
+    Edge, Invalid, Join, Limits, MAX_DOCUMENT, MAX_EDGES, Node, On, Options, PatchPolicy, Path,
     Retry, Workflow,
     config::{self, Kind},
     graph,
@@ -37,22 +37,26 @@ pub(super) fn workflow(
     }
 }
 
-fn read(
-    reader: &mut Reader,
-    document: &Value,
-    limits: &Limits,
-    level: usize,
-) -> Option<Workflow> {
+fn read(reader: &mut Reader, document: &Value, limits: &Limits, level: usize) -> Option<Workflow> {
     let Value::Object(top) = document else {
-        reader.wrong("", "a workflow has to be an object with `nodes` and `edges`");
+        reader.wrong(
+            "",
+            "a workflow has to be an object with `nodes` and `edges`",
+        );
         return None;
     };
     if level > MAX_INNER {
-        reader.wrong("", format!("workflows within one another: {MAX_INNER} are the most"));
+        reader.wrong(
+            "",
+            format!("workflows within one another: {MAX_INNER} are the most"),
+        );
         return None;
     }
     if too_deep(document, MAX_DEPTH) {
-        reader.wrong("", format!("it is too deep: {MAX_DEPTH} levels are the most"));
+        reader.wrong(
+            "",
+            format!("it is too deep: {MAX_DEPTH} levels are the most"),
+        );
         return None;
     }
     let length = length(document);
@@ -68,7 +72,11 @@ fn read(
         reader.wrong("/nodes", "a workflow needs at least one node");
     }
     if nodes.len() > limits.max_nodes {
-        let message = format!("too many nodes: {}, at most {}", nodes.len(), limits.max_nodes);
+        let message = format!(
+            "too many nodes: {}, at most {}",
+            nodes.len(),
+            limits.max_nodes
+        );
         reader.wrong("/nodes", message);
         return None;
     }
@@ -87,12 +95,17 @@ fn read(
     let edges: Vec<Edge> = edges
         .iter()
         .enumerate()
-        .filter_map(|(at, value)| edge(reader, &format!("/edges/{at}"), value, &index))
+        .filter_map(|(at, value)| edge(reader, at, value, &index))
         .collect();
     let options = options(reader, top);
     let nodes = nodes.into_iter().collect::<Option<Vec<Node>>>()?;
     for (at, node) in nodes.iter().enumerate() {
-        references(reader, &format!("/nodes/{at}/config"), &node.config.value, &index);
+        references(
+            reader,
+            &format!("/nodes/{at}/config"),
+            &node.config.value,
+            &index,
+        );
     }
     let (nodes, edges) = graph::connect(reader, nodes, edges, &index)?;
     Some(Workflow {
@@ -193,7 +206,10 @@ fn node(
         reader.wrong(at, "a node has to be an object");
         &empty
     });
-    let id = fields.get("id").and_then(Value::as_str).filter(|id| is_id(id));
+    let id = fields
+        .get("id")
+        .and_then(Value::as_str)
+        .filter(|id| is_id(id));
     let subject = config::subject(reader, at, fields, limits, level);
     let retry = retry(reader, at, fields);
     let timeout_ms = reader.whole(at, fields, "timeout_ms", 0..=MAX_MS);
@@ -217,8 +233,7 @@ fn node(
     };
     let at_config = format!("{at}/config");
     let join = join.or_else(|| super::read::join(reader, &at_config, inner?));
-    let cancel_rest =
-        cancel_rest.or_else(|| reader.flag(&at_config, inner?, "cancel_rest"));
+    let cancel_rest = cancel_rest.or_else(|| reader.flag(&at_config, inner?, "cancel_rest"));
     Some(Node {
         id: id.unwrap_or("?").into(),
         kind: subject.kind,
@@ -245,11 +260,16 @@ fn join(reader: &mut Reader, at: &str, fields: &Map<String, Value>) -> Option<Jo
         Value::String(word) if word == "all" => Some(Join::All),
         Value::String(word) if word == "any" => Some(Join::Some(1)),
         Value::Number(number) if number.as_u64().is_some_and(|number| number > 0) => {
-            let number = number.as_u64().and_then(|number| usize::try_from(number).ok());
+            let number = number
+                .as_u64()
+                .and_then(|number| usize::try_from(number).ok());
             Some(Join::Some(number.unwrap_or(usize::MAX)))
         }
         _ => {
-            reader.wrong(format!("{at}/join"), "`join` has to be `all`, `any` or a number");
+            reader.wrong(
+                format!("{at}/join"),
+                "`join` has to be `all`, `any` or a number",
+            );
             None
         }
     }
@@ -307,10 +327,12 @@ fn compensate(
 
 fn edge(
     reader: &mut Reader,
-    at: &str,
+    place: usize,
     value: &Value,
     index: &HashMap<Arc<str>, usize>,
 ) -> Option<Edge> {
+    let at = format!("/edges/{place}");
+    let at = at.as_str();
     let Value::Object(fields) = value else {
         reader.wrong(at, "an edge has to be an object with `from` and `to`");
         return None;
@@ -342,6 +364,7 @@ fn edge(
         on,
         path: Path::Either,
         holds: Vec::new(),
+        place: Some(place),
     })
 }
 

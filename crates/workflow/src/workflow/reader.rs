@@ -58,7 +58,12 @@ impl Reader {
         }
     }
 
-    pub(super) fn flag(&mut self, at: &str, object: &Map<String, Value>, key: &str) -> Option<bool> {
+    pub(super) fn flag(
+        &mut self,
+        at: &str,
+        object: &Map<String, Value>,
+        key: &str,
+    ) -> Option<bool> {
         match Self::given(object, key)? {
             Value::Bool(value) => Some(*value),
             _ => {
@@ -149,7 +154,10 @@ impl Reader {
         let value = Self::given(object, key)?;
         let found = value.as_object();
         if found.is_none() {
-            self.wrong(format!("{at}/{key}"), format!("`{key}` has to be an object"));
+            self.wrong(
+                format!("{at}/{key}"),
+                format!("`{key}` has to be an object"),
+            );
         }
         found
     }

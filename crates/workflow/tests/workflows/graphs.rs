@@ -89,7 +89,11 @@ fn a_conditional_takes_the_first_that_holds_or_else_what_has_no_condition() {
         );
         let mut world = World::new(&document);
         world.succeed("s", json!({"score": score}));
-        let mut running: Vec<_> = world.jobs.values().map(|job| job.node_id.as_str()).collect();
+        let mut running: Vec<_> = world
+            .jobs
+            .values()
+            .map(|job| job.node_id.as_str())
+            .collect();
         running.sort_unstable();
         assert_eq!(running, expected, "{score} {kind}");
     }
@@ -151,7 +155,10 @@ fn an_edge_for_failures_takes_care_of_one() {
 fn an_edge_for_always_is_taken_and_takes_care_of_nothing() {
     let document = graph(
         &texts(&["a", "b", "clean"]),
-        &[json!("a>b"), json!({"from": "b", "to": "clean", "on": "always"})],
+        &[
+            json!("a>b"),
+            json!({"from": "b", "to": "clean", "on": "always"}),
+        ],
     );
     let mut world = World::new(&document);
     world.fail("a", false);
@@ -176,7 +183,12 @@ fn on_error_continue_goes_on_with_the_error_as_the_output() {
 fn joins_wait_for_any_or_some() {
     for (join, needed) in [(json!("any"), 1), (json!(2), 2)] {
         let document = graph(
-            &[json!("a"), json!("b"), json!("c"), job_with("j", &json!({"join": join}))],
+            &[
+                json!("a"),
+                json!("b"),
+                json!("c"),
+                job_with("j", &json!({"join": join})),
+            ],
             &texts(&["a>j", "b>j", "c>j"]),
         );
         let mut world = World::new(&document);
@@ -198,7 +210,11 @@ fn joins_wait_for_any_or_some() {
 #[test]
 fn a_join_of_some_tolerates_failures_as_long_as_enough_come() {
     let document = graph(
-        &[json!("a"), json!("b"), job_with("j", &json!({"join": "any"}))],
+        &[
+            json!("a"),
+            json!("b"),
+            job_with("j", &json!({"join": "any"})),
+        ],
         &texts(&["a>j", "b>j"]),
     );
     let mut world = World::new(&document);
@@ -262,10 +278,17 @@ fn a_loop_goes_back_while_its_condition_holds() {
     world.succeed("good", json!(1));
     world.is(RunStatus::Completed);
     assert_eq!(world.status("bad"), NodeStatus::Skipped);
-    let works: Vec<_> = world.submitted.iter().filter(|key| key.contains(".work.")).collect();
+    let works: Vec<_> = world
+        .submitted
+        .iter()
+        .filter(|key| key.contains(".work."))
+        .collect();
     assert_eq!(works, ["r.work.0.1", "r.work.1.1", "r.work.2.1"]);
     let views = world.run.nodes();
-    assert_eq!(views.iter().filter(|view| view.node_id == "work").count(), 3);
+    assert_eq!(
+        views.iter().filter(|view| view.node_id == "work").count(),
+        3
+    );
 }
 
 #[test]

@@ -67,6 +67,10 @@ impl World {
         world
     }
 
+    pub(crate) fn store_step(&mut self, step: Step) {
+        self.store(step);
+    }
+
     /// Stores a step as a runner does, carries its effects out, and compares what is stored with the run.
     fn store(&mut self, step: Step) {
         self.blobs.extend(step.blobs);
@@ -98,7 +102,12 @@ impl World {
                 Effect::CancelChild { key } => drop(self.children.remove(&key)),
             }
         }
-        let mut waited: Vec<String> = self.run.jobs_in_flight().into_iter().map(|(key, _)| key).collect();
+        let mut waited: Vec<String> = self
+            .run
+            .jobs_in_flight()
+            .into_iter()
+            .map(|(key, _)| key)
+            .collect();
         waited.sort();
         let submitted: Vec<String> = self.jobs.keys().cloned().collect();
         assert_eq!(waited, submitted, "the run waits for what was submitted");
