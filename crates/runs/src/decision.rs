@@ -81,7 +81,11 @@ pub(crate) fn decide(
     // Nobody decided: the time was over.
     let by_clock = decision.by.is_empty();
     approval.decisions.push(decision.clone());
-    let agreed = approval.decisions.iter().filter(|said| said.approved).count();
+    let agreed = approval
+        .decisions
+        .iter()
+        .filter(|said| said.approved)
+        .count();
     approval.state = match decision.approved {
         false => ApprovalState::Rejected,
         true if by_clock || agreed >= approval.asked.quorum() => ApprovalState::Approved,

@@ -15,13 +15,6 @@ use crate::{Changes, Interest};
 const FORGOTTEN: Duration = Duration::from_secs(3600);
 
 impl Changes {
-    /// Everything may have changed.
-    pub(crate) const ALL: Self = Self {
-        inbox: u64::MAX,
-        events: u64::MAX,
-        answers: true,
-    };
-
     /// Whether nothing has.
     #[must_use]
     pub fn is_empty(&self) -> bool {

@@ -28,15 +28,15 @@ pub use content::content_id;
 pub use error::Error;
 pub use event::{EventCursor, EventFilter, EventPage, StoredEvent};
 
+pub use ids::{id_of, new_id};
 pub use run::{
-    Command, CommandAnswer, CreateOutcome, NewRun, RunFilter, RunPage, RunRecord, RunSummary,
-    StoredRun,
+    Command, CommandAnswer, CreateOutcome, NewRun, Records, RunFilter, RunPage, RunRecord,
+    RunSummary, StoredRun,
 };
 pub use shard::{
     Changes, Commit, CommitOutcome, InboxItem, Interest, OutboxEntry, OwnerLimits, RunChange,
     SHARDS, ShardLease, TimerRow, shard_of,
 };
 pub use store::{RunStore, TagTarget};
-pub use ids::{id_of, new_id};
 pub use stores::{Nowhere, OpenStore, STORES, StoreBackend, StoreOptions, open};
 pub use workflow::{Artifact, NewVersion, Scope, Tag, TagMove, Version};

@@ -4,6 +4,9 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// A header, and node records by their keys.
+pub type Records = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
 /// A run to be created.
 #[derive(Debug, Clone, Default)]
 pub struct NewRun {
@@ -26,7 +29,7 @@ pub struct NewRun {
     /// The `workflow::Start` that it begins with, JSON.
     pub start: Vec<u8>,
     /// Header and node records that it begins with: a fork's. Else it begins from nothing.
-    pub forked: Option<(Vec<u8>, Vec<(String, Vec<u8>)>)>,
+    pub forked: Option<Records>,
     /// 1 to 5.
     pub priority: u8,
     /// To find it by.

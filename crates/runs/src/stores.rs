@@ -1,5 +1,6 @@
 //! The table of stores: where runs can be kept. Each row passes the same conformance suite.
 
+mod admission;
 mod follow;
 mod naming;
 mod nowhere;
@@ -48,16 +49,14 @@ pub struct StoreBackend {
 }
 
 /// Every store.
-pub const STORES: &[StoreBackend] = &[
-    StoreBackend {
-        scheme: "file",
-        about: "file:///var/lib/mesh/workflows — a folder, for one process without PostgreSQL",
-        open: |address, options| {
-            let folder = address.strip_prefix("file://").unwrap_or(address);
-            Ok(Arc::new(sqlite::Sqlite::open(folder.as_ref(), options)?))
-        },
+pub const STORES: &[StoreBackend] = &[StoreBackend {
+    scheme: "file",
+    about: "file:///var/lib/mesh/workflows — a folder, for one process without PostgreSQL",
+    open: |address, options| {
+        let folder = address.strip_prefix("file://").unwrap_or(address);
+        Ok(Arc::new(sqlite::Sqlite::open(folder.as_ref(), options)?))
     },
-];
+}];
 
 /// Opens the store that an address names by its scheme.
 ///
@@ -73,7 +72,9 @@ pub fn open(address: &str, options: &StoreOptions) -> Result<Arc<dyn RunStore>, 
     let row = row.ok_or_else(|| {
         let known: Vec<&str> = STORES.iter().map(|row| row.about).collect();
         let known = known.join("; ");
-        Error::Invalid(format!("the store {scheme:?} is unknown, use one of {known}"))
+        Error::Invalid(format!(
+            "the store {scheme:?} is unknown, use one of {known}"
+        ))
     })?;
     (row.open)(address, options)
 }

@@ -144,7 +144,11 @@ fn data(folder: &TempDir) -> PathBuf {
 
 fn command(port: u16, folder: &TempDir) -> Command {
     let mut command = program("postgres", folder.path());
-    command.arg("-D").arg(data(folder)).arg("-p").arg(port.to_string());
+    command
+        .arg("-D")
+        .arg(data(folder))
+        .arg("-p")
+        .arg(port.to_string());
     for setting in [
         "listen_addresses=127.0.0.1",
         "unix_socket_directories=",

@@ -155,7 +155,8 @@ mod tests {
 
     #[test]
     fn the_store_of_workflows_is_where_the_most_exact_key_says() {
-        let table: [(&[(&str, &str)], Option<&str>); 5] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let table: [Row<'_>; 5] = [
             (&[], None),
             (&[("workflows_path", "/var/runs")], Some("file:///var/runs")),
             (

@@ -94,12 +94,7 @@ impl RunStore for Nowhere {
         none()
     }
 
-    async fn events(
-        &self,
-        _: &EventFilter,
-        _: &EventCursor,
-        _: usize,
-    ) -> Result<EventPage, Error> {
+    async fn events(&self, _: &EventFilter, _: &EventCursor, _: usize) -> Result<EventPage, Error> {
         none()
     }
 

@@ -27,7 +27,12 @@ pub(crate) struct Question {
 impl Question {
     /// The approval of them.
     pub(crate) fn approval(self) -> Result<Approval, Error> {
-        let damaged = || Error::Damaged(format!("the approval {} is of another form", self.asked.key));
+        let damaged = || {
+            Error::Damaged(format!(
+                "the approval {} is of another form",
+                self.asked.key
+            ))
+        };
         let decisions = self.decisions.as_array().ok_or_else(damaged)?;
         let decisions: Option<Vec<_>> = decisions.iter().map(decision::of_json).collect();
         Ok(Approval {
@@ -91,7 +96,8 @@ impl Page {
         let approver = self.approver.as_deref();
         let fits = |approval: &Approval| approver.is_none_or(|person| approval.may_decide(person));
         let left = self.limit - self.found.len();
-        self.found.extend(approvals.into_iter().filter(fits).take(left));
+        self.found
+            .extend(approvals.into_iter().filter(fits).take(left));
     }
 
     /// The page.

@@ -23,8 +23,12 @@ use std::{path::Path, sync::Arc, time::Duration};
 use parking_lot::Mutex;
 use rusqlite::Connection;
 
-use self::{database::Database, take::LastServed, writer::{Urgency, Writer}};
-use super::StoreOptions;
+use self::{
+    database::Database,
+    take::LastServed,
+    writer::{Urgency, Writer},
+};
+use super::{StoreOptions, admission};
 use crate::{
     Approval, ApprovalFilter, Artifact, Changes, Command, CommandAnswer, Commit, CommitOutcome,
     CreateOutcome, Decision, DecisionOutcome, Error, EventCursor, EventFilter, EventPage,
@@ -93,7 +97,7 @@ impl RunStore for Sqlite {
 
     async fn check(&self) -> Result<(), Error> {
         self.write(|db, _| database::check(db)).await?;
-        self.read(|db| tags::count_all(db)).await
+        self.read(tags::count_all).await
     }
 
     async fn put_blob(&self, content: &[u8]) -> Result<String, Error> {
@@ -187,7 +191,7 @@ impl RunStore for Sqlite {
     async fn run(&self, run_id: &str) -> Result<RunRecord, Error> {
         let run_id = run_id.to_owned();
         self.read(move |db| {
-            load::record(db, &run_id)?.ok_or_else(|| create::unknown_run(&run_id))
+            load::record(db, &run_id)?.ok_or_else(|| admission::unknown_run(&run_id))
         })
         .await
     }

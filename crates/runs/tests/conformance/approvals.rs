@@ -37,9 +37,15 @@ async fn ask(
     let run = create(store, &new_run("ann")).await;
     let mut change = change(&run);
     change.status = "WAITING_FOR_APPROVAL".to_owned();
-    change.approvals_opened =
-        nodes.iter().map(|(node, options)| question(&run, node, options.clone())).collect();
-    let keys = change.approvals_opened.iter().map(|asked| asked.key.clone()).collect();
+    change.approvals_opened = nodes
+        .iter()
+        .map(|(node, options)| question(&run, node, options.clone()))
+        .collect();
+    let keys = change
+        .approvals_opened
+        .iter()
+        .map(|asked| asked.key.clone())
+        .collect();
     commit(store, &lease_of(leases, &run), change).await;
     (run, keys)
 }
@@ -53,15 +59,30 @@ async fn a_question_waits_until_one_decision_completes_it() {
         let key = &keys[0];
         let waiting = store.approval(key).await.unwrap();
         assert_eq!(waiting.asked, question(&run, "a", json!({"quorum": 2})));
-        assert_eq!((waiting.owner.as_str(), waiting.tag.as_deref()), ("ann", Some("main")));
-        assert_eq!((waiting.state, waiting.decisions.len()), (ApprovalState::Pending, 0));
+        assert_eq!(
+            (waiting.owner.as_str(), waiting.tag.as_deref()),
+            ("ann", Some("main"))
+        );
+        assert_eq!(
+            (waiting.state, waiting.decisions.len()),
+            (ApprovalState::Pending, 0)
+        );
 
         let counted = store.decide(key, &says("ben", true)).await.unwrap();
-        assert!(matches!(counted, DecisionOutcome::Counted(_)), "{counted:?}");
+        assert!(
+            matches!(counted, DecisionOutcome::Counted(_)),
+            "{counted:?}"
+        );
         let repeated = store.decide(key, &says("ben", true)).await.unwrap();
-        assert!(matches!(repeated, DecisionOutcome::Repeated(_)), "{repeated:?}");
+        assert!(
+            matches!(repeated, DecisionOutcome::Repeated(_)),
+            "{repeated:?}"
+        );
         let opposite = store.decide(key, &says("ben", false)).await.unwrap();
-        assert!(matches!(opposite, DecisionOutcome::Refused(_)), "{opposite:?}");
+        assert!(
+            matches!(opposite, DecisionOutcome::Refused(_)),
+            "{opposite:?}"
+        );
         assert!(store.inbox(&leases, 9).await.unwrap().is_empty());
 
         let complete = store.decide(key, &says("cid", true)).await.unwrap();
@@ -79,7 +100,10 @@ async fn a_question_waits_until_one_decision_completes_it() {
         let inbox = store.inbox(&leases, 9).await.unwrap();
         assert_eq!(inbox.len(), 1);
         let command = &inbox[0].command;
-        assert_eq!((command.run_id.as_str(), command.kind.as_str()), (&run[..], "decided"));
+        assert_eq!(
+            (command.run_id.as_str(), command.kind.as_str()),
+            (&run[..], "decided")
+        );
         assert_eq!(command.body["key"], **key);
         assert_eq!(command.body["approved"], true);
         assert_eq!(command.body["by"], "cid");
@@ -114,7 +138,10 @@ async fn of_many_who_decide_at_once_one_completes() {
                 .filter(|outcome| matches!(outcome, DecisionOutcome::Refused(_)))
                 .count();
             assert_eq!((complete, refused), (1, 7), "{}", fixture.scheme);
-            assert_eq!(fixture.store.inbox(&leases, 99).await.unwrap().len(), round + 1);
+            assert_eq!(
+                fixture.store.inbox(&leases, 99).await.unwrap().len(),
+                round + 1
+            );
         }
     }
 }
@@ -133,7 +160,12 @@ async fn one_no_is_enough_and_so_is_the_end_of_the_time() {
             store.approval(&keys[1]).await.unwrap().state,
         ];
         assert_eq!(states, [ApprovalState::Rejected, ApprovalState::Approved]);
-        assert_eq!(store.inbox(&leases, 9).await.unwrap().len(), 2, "{}", fixture.scheme);
+        assert_eq!(
+            store.inbox(&leases, 9).await.unwrap().len(),
+            2,
+            "{}",
+            fixture.scheme
+        );
     }
 }
 
@@ -169,7 +201,12 @@ async fn approvals_are_listed_oldest_first_by_page_and_for_whom_they_are() {
         let mine = json!({"approvers": ["ben"]});
         let mut keys = Vec::new();
         let mut runs = Vec::new();
-        for options in [json!({}), mine.clone(), json!({"self_approval": false}), mine] {
+        for options in [
+            json!({}),
+            mine.clone(),
+            json!({"self_approval": false}),
+            mine,
+        ] {
             let (run, asked) = ask(store, &leases, &[("a", options)]).await;
             keys.extend(asked);
             runs.push(run);
@@ -177,7 +214,10 @@ async fn approvals_are_listed_oldest_first_by_page_and_for_whom_they_are() {
         }
         let list = async |filter: ApprovalFilter| {
             let found: Vec<Approval> = store.approvals(&filter).await.unwrap();
-            found.into_iter().map(|approval| approval.asked.key).collect::<Vec<_>>()
+            found
+                .into_iter()
+                .map(|approval| approval.asked.key)
+                .collect::<Vec<_>>()
         };
         let all = ApprovalFilter {
             limit: 10,
@@ -194,7 +234,11 @@ async fn approvals_are_listed_oldest_first_by_page_and_for_whom_they_are() {
             approver: Some(person.to_owned()),
             ..all.clone()
         };
-        assert_eq!(list(of("ann")).await, [keys[0].clone()], "she owns the runs");
+        assert_eq!(
+            list(of("ann")).await,
+            [keys[0].clone()],
+            "she owns the runs"
+        );
         assert_eq!(list(of("ben")).await, keys);
         assert_eq!(list(of("cid")).await, [keys[0].clone(), keys[2].clone()]);
         let of_run = ApprovalFilter {
@@ -217,14 +261,25 @@ async fn attention_is_due_when_the_options_say_and_after_an_escalation_later() {
     for fixture in stores().await {
         let store = &*fixture.store;
         let leases = lease(store, "r").await;
-        let asked = [("a", json!({"next_at": 100})), ("b", json!({"next_at": 50})), ("c", json!({}))];
+        let asked = [
+            ("a", json!({"next_at": 100})),
+            ("b", json!({"next_at": 50})),
+            ("c", json!({})),
+        ];
         let (run, keys) = ask(store, &leases, &asked).await;
         let due = async |now| {
             let due = store.due_approvals(&leases, now, 9).await.unwrap();
-            due.into_iter().map(|approval| approval.asked.key).collect::<Vec<_>>()
+            due.into_iter()
+                .map(|approval| approval.asked.key)
+                .collect::<Vec<_>>()
         };
         assert!(due(49).await.is_empty());
-        assert_eq!(due(100).await, [keys[1].clone(), keys[0].clone()], "{}", fixture.scheme);
+        assert_eq!(
+            due(100).await,
+            [keys[1].clone(), keys[0].clone()],
+            "{}",
+            fixture.scheme
+        );
         let next = json!({"next_at": 200, "approvers": ["boss"]});
         store.escalate(&keys[0], 1, &next).await.unwrap();
         assert_eq!(due(199).await, [keys[1].clone()]);
@@ -234,8 +289,17 @@ async fn attention_is_due_when_the_options_say_and_after_an_escalation_later() {
         assert_eq!(due(u64::MAX >> 1).await, [keys[0].clone()]);
         store.decide(&keys[0], &says("boss", true)).await.unwrap();
         assert!(due(u64::MAX >> 1).await.is_empty());
-        let others: Vec<_> =
-            leases.iter().filter(|held| held.shard != mesh_runs::shard_of(&run)).copied().collect();
-        assert!(store.due_approvals(&others, 1000, 9).await.unwrap().is_empty());
+        let others: Vec<_> = leases
+            .iter()
+            .filter(|held| held.shard != mesh_runs::shard_of(&run))
+            .copied()
+            .collect();
+        assert!(
+            store
+                .due_approvals(&others, 1000, 9)
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 }

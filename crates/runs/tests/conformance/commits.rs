@@ -1,8 +1,8 @@
 use std::collections::BTreeSet;
 
 use mesh_runs::{
-    Command, CommandAnswer, CommitOutcome, Error, NewRun, OutboxEntry, RunChange, content_id, id_of,
-    shard_of,
+    Command, CommandAnswer, CommitOutcome, Error, NewRun, OutboxEntry, RunChange, content_id,
+    id_of, shard_of,
 };
 use serde_json::json;
 
@@ -22,7 +22,10 @@ async fn what_a_commit_says_of_a_run_is_read_again() {
             status: "FAILED".to_owned(),
             ended_at: Some(99),
             active_nodes: vec!["a".to_owned(), "b".to_owned()],
-            nodes: vec![("a.0".to_owned(), vec![0, 255]), ("b.0".to_owned(), Vec::new())],
+            nodes: vec![
+                ("a.0".to_owned(), vec![0, 255]),
+                ("b.0".to_owned(), Vec::new()),
+            ],
             ..change(&run)
         };
         commit(store, &held, full).await;
@@ -33,7 +36,13 @@ async fn what_a_commit_says_of_a_run_is_read_again() {
         assert_eq!((summary.started_at, summary.ended_at), (Some(7), Some(99)));
         assert_eq!(summary.active_nodes, ["a", "b"]);
         assert_eq!(found.header, b"header");
-        assert_eq!(found.nodes, [("a.0".to_owned(), vec![0, 255]), ("b.0".to_owned(), Vec::new())]);
+        assert_eq!(
+            found.nodes,
+            [
+                ("a.0".to_owned(), vec![0, 255]),
+                ("b.0".to_owned(), Vec::new())
+            ]
+        );
         // A retry puts it back, and changes one record.
         let again = RunChange {
             header: b"other".to_vec(),
@@ -44,8 +53,14 @@ async fn what_a_commit_says_of_a_run_is_read_again() {
         commit(store, &held, again).await;
         let found = store.run(&run).await.unwrap();
         assert_eq!(found.summary.status, "RUNNING");
-        assert_eq!((found.summary.started_at, found.summary.ended_at), (Some(7), None));
-        assert_eq!((found.summary.error, found.summary.active_nodes.len()), (None, 0));
+        assert_eq!(
+            (found.summary.started_at, found.summary.ended_at),
+            (Some(7), None)
+        );
+        assert_eq!(
+            (found.summary.error, found.summary.active_nodes.len()),
+            (None, 0)
+        );
         assert_eq!((found.header, found.nodes.len()), (b"other".to_vec(), 2));
         assert_eq!(found.nodes[0].1, b"A");
     }
@@ -81,7 +96,10 @@ async fn a_commit_that_is_sent_again_counts_once_and_one_with_other_numbers_is_r
             let mut change = ended(&run, 1);
             change.events = events(wrong.clone());
             let refused = store.commit(&[commit_of(&held, change)]).await;
-            assert!(matches!(refused, Err(Error::Conflict(_))), "{wrong:?}: {refused:?}");
+            assert!(
+                matches!(refused, Err(Error::Conflict(_))),
+                "{wrong:?}: {refused:?}"
+            );
         }
         assert_eq!(store.run(&run).await.unwrap().summary.status, "RUNNING");
         let mut next = change(&run);
@@ -130,12 +148,17 @@ async fn many_runs_of_many_shards_are_stored_in_one_go() {
             })
             .collect();
         for (at, id) in ids.iter().enumerate() {
-            let commit = commits.iter_mut().find(|commit| commit.shard == shard_of(id)).unwrap();
+            let commit = commits
+                .iter_mut()
+                .find(|commit| commit.shard == shard_of(id))
+                .unwrap();
             let seq = 2 * commit.runs.len() as u64;
             let large = vec![b'x'; 70_000 * usize::from(at % 64 == 0)];
             commit.runs.push(RunChange {
                 events: events([seq + 1, seq + 2]),
-                nodes: (0..3).map(|node| (format!("n{node}.0"), id.clone().into_bytes())).collect(),
+                nodes: (0..3)
+                    .map(|node| (format!("n{node}.0"), id.clone().into_bytes()))
+                    .collect(),
                 blobs: vec![(content_id(&large), large)],
                 timers_set: vec![("t".to_owned(), at as u64 + 1)],
                 ..ended(id, 50)
@@ -143,13 +166,21 @@ async fn many_runs_of_many_shards_are_stored_in_one_go() {
         }
         commits.retain(|commit| !commit.runs.is_empty());
         let outcomes = store.commit(&commits).await.unwrap();
-        assert!(outcomes.iter().all(|outcome| *outcome == CommitOutcome::Stored));
+        assert!(
+            outcomes
+                .iter()
+                .all(|outcome| *outcome == CommitOutcome::Stored)
+        );
         let loaded = store.load(&ids).await.unwrap();
         assert_eq!(loaded.len(), 256);
         for run in loaded {
             assert_eq!(run.summary.status, "COMPLETED");
             assert_eq!(run.nodes.len(), 3);
-            assert!(run.nodes.iter().all(|(_, record)| record == run.summary.run_id.as_bytes()));
+            assert!(
+                run.nodes
+                    .iter()
+                    .all(|(_, record)| record == run.summary.run_id.as_bytes())
+            );
         }
         let (due, next) = store.due_timers(&leases, 100, 1000).await.unwrap();
         assert_eq!((due.len(), next), (100, Some(101)));
@@ -200,8 +231,11 @@ async fn commands_wait_until_they_are_answered_and_are_sent_once() {
         assert_eq!(inbox[0].command, command(&run, "c1"));
         assert!(inbox.is_sorted_by_key(|item| item.number));
         assert_eq!(store.inbox(&leases, 2).await.unwrap().len(), 2);
-        let others: Vec<_> =
-            leases.iter().filter(|held| held.shard != shard_of(&run)).copied().collect();
+        let others: Vec<_> = leases
+            .iter()
+            .filter(|held| held.shard != shard_of(&run))
+            .copied()
+            .collect();
         assert!(store.inbox(&others, 9).await.unwrap().is_empty());
         assert!(store.answers(&ids).await.unwrap().is_empty());
 
@@ -212,7 +246,10 @@ async fn commands_wait_until_they_are_answered_and_are_sent_once() {
         let mut change = change(&run);
         change.answered = vec![(inbox[1].number, "c2".to_owned(), answer.clone())];
         commit(store, &lease_of(&leases, &run), change).await;
-        assert_eq!(store.answers(&ids).await.unwrap(), [("c2".to_owned(), answer)]);
+        assert_eq!(
+            store.answers(&ids).await.unwrap(),
+            [("c2".to_owned(), answer)]
+        );
         assert_eq!(store.inbox(&leases, 9).await.unwrap().len(), 2);
         // It is known though it was answered.
         store.send(&command(&run, "c2")).await.unwrap();
@@ -228,13 +265,22 @@ async fn timers_are_due_in_order_until_they_are_cleared() {
         let leases = lease(store, "r").await;
         let held = lease_of(&leases, &run);
         let mut first = change(&run);
-        first.timers_set =
-            vec![("late".to_owned(), 300), ("soon".to_owned(), 100), ("gone".to_owned(), 50)];
+        first.timers_set = vec![
+            ("late".to_owned(), 300),
+            ("soon".to_owned(), 100),
+            ("gone".to_owned(), 50),
+        ];
         first.timers_cleared = vec!["gone".to_owned()];
         commit(store, &held, first).await;
-        assert_eq!(store.due_timers(&leases, 99, 9).await.unwrap(), (Vec::new(), Some(100)));
+        assert_eq!(
+            store.due_timers(&leases, 99, 9).await.unwrap(),
+            (Vec::new(), Some(100))
+        );
         let (due, next) = store.due_timers(&leases, 1000, 9).await.unwrap();
-        let keys: Vec<_> = due.iter().map(|timer| (timer.key.as_str(), timer.due_at)).collect();
+        let keys: Vec<_> = due
+            .iter()
+            .map(|timer| (timer.key.as_str(), timer.due_at))
+            .collect();
         assert_eq!((keys, next), (vec![("soon", 100), ("late", 300)], None));
         assert_eq!(due[0].run_id, run);
         // One that did not fit is due at once.
@@ -245,9 +291,19 @@ async fn timers_are_due_in_order_until_they_are_cleared() {
         second.timers_cleared = vec!["soon".to_owned()];
         second.timers_set = vec![("late".to_owned(), 500)];
         commit(store, &held, second).await;
-        assert_eq!(store.due_timers(&leases, 499, 9).await.unwrap(), (Vec::new(), Some(500)));
-        let others: Vec<_> = leases.iter().filter(|other| other.shard != held.shard).copied().collect();
-        assert_eq!(store.due_timers(&others, 1000, 9).await.unwrap(), (Vec::new(), None));
+        assert_eq!(
+            store.due_timers(&leases, 499, 9).await.unwrap(),
+            (Vec::new(), Some(500))
+        );
+        let others: Vec<_> = leases
+            .iter()
+            .filter(|other| other.shard != held.shard)
+            .copied()
+            .collect();
+        assert_eq!(
+            store.due_timers(&others, 1000, 9).await.unwrap(),
+            (Vec::new(), None)
+        );
     }
 }
 
@@ -261,12 +317,18 @@ async fn effects_are_kept_until_they_are_noted_as_carried_out() {
         let mut first = change(&run);
         first.outbox = (1..=3).map(|number| effect(&run, number)).collect();
         commit(store, &held, first).await;
-        assert_eq!(store.outbox(&held).await.unwrap(), [1, 2, 3].map(|n| effect(&run, n)));
+        assert_eq!(
+            store.outbox(&held).await.unwrap(),
+            [1, 2, 3].map(|n| effect(&run, n))
+        );
         let mut second = commit_of(&held, change(&run));
         second.runs[0].outbox = vec![effect(&run, 4)];
         second.outbox_done = vec![1, 3, 77];
         store.commit(&[second]).await.unwrap();
-        assert_eq!(store.outbox(&held).await.unwrap(), [2, 4].map(|n| effect(&run, n)));
+        assert_eq!(
+            store.outbox(&held).await.unwrap(),
+            [2, 4].map(|n| effect(&run, n))
+        );
         let done = mesh_runs::Commit {
             outbox_done: vec![2, 4],
             runs: Vec::new(),

@@ -93,7 +93,10 @@ async fn no_more_runs_wait_than_there_may_be() {
         };
         assert!(message.contains("max_queued_runs"), "{message}");
         let leases = lease(store, "r").await;
-        let taken = store.take_queued(&leases, &OwnerLimits::default(), 1).await.unwrap();
+        let taken = store
+            .take_queued(&leases, &OwnerLimits::default(), 1)
+            .await
+            .unwrap();
         assert_eq!(taken.len(), 1);
         store.create_run(&new_run("ben"), 3).await.unwrap();
     }
@@ -103,7 +106,10 @@ async fn no_more_runs_wait_than_there_may_be() {
 async fn a_fork_begins_with_records() {
     for fixture in stores().await {
         let store = &*fixture.store;
-        let nodes = vec![("a".to_owned(), b"A".to_vec()), ("b".to_owned(), b"B".to_vec())];
+        let nodes = vec![
+            ("a".to_owned(), b"A".to_vec()),
+            ("b".to_owned(), b"B".to_vec()),
+        ];
         let run = NewRun {
             forked: Some((b"header".to_vec(), nodes.clone())),
             ..new_run("ann")
@@ -111,13 +117,23 @@ async fn a_fork_begins_with_records() {
         create(store, &run).await;
         let leases = lease(store, "r").await;
         let taken = take_all(store, &leases).await;
-        assert_eq!((&taken[0].header[..], &taken[0].nodes), (&b"header"[..], &nodes));
+        assert_eq!(
+            (&taken[0].header[..], &taken[0].nodes),
+            (&b"header"[..], &nodes)
+        );
         assert_eq!(taken[0].summary.status, "RUNNING");
         let mut change = change(&run.run_id);
-        change.nodes = vec![("b".to_owned(), b"B2".to_vec()), ("c".to_owned(), b"C".to_vec())];
+        change.nodes = vec![
+            ("b".to_owned(), b"B2".to_vec()),
+            ("c".to_owned(), b"C".to_vec()),
+        ];
         commit(store, &lease_of(&leases, &run.run_id), change).await;
         let found = store.run(&run.run_id).await.unwrap();
-        let keys: Vec<_> = found.nodes.iter().map(|(key, record)| (&key[..], &record[..])).collect();
+        let keys: Vec<_> = found
+            .nodes
+            .iter()
+            .map(|(key, record)| (&key[..], &record[..]))
+            .collect();
         let expected: [(&str, &[u8]); 3] = [("a", b"A"), ("b", b"B2"), ("c", b"C")];
         assert_eq!(keys, expected);
     }

@@ -45,16 +45,27 @@ async fn events_are_read_once_each_and_in_order_however_small_the_pages() {
         for limit in [1, 2, 3, 7, 1000] {
             let (seen, end) = read(store, &all, &EventCursor::default(), limit).await;
             for (shard, count) in &counts {
-                let of_shard: Vec<u64> =
-                    seen.iter().filter(|(of, _)| of == shard).map(|(_, seq)| *seq).collect();
-                assert_eq!(of_shard, (1..=*count).collect::<Vec<_>>(), "{} {limit}", fixture.scheme);
+                let of_shard: Vec<u64> = seen
+                    .iter()
+                    .filter(|(of, _)| of == shard)
+                    .map(|(_, seq)| *seq)
+                    .collect();
+                assert_eq!(
+                    of_shard,
+                    (1..=*count).collect::<Vec<_>>(),
+                    "{} {limit}",
+                    fixture.scheme
+                );
             }
             assert_eq!(end, store.last_event().await.unwrap());
         }
         // From the middle of what one commit stored.
         let middle = EventCursor(BTreeMap::from([(0, 2), (1, counts[&1]), (2, counts[&2])]));
         let (seen, _) = read(store, &all, &middle, 2).await;
-        assert_eq!(seen, (3..=counts[&0]).map(|seq| (0, seq)).collect::<Vec<_>>());
+        assert_eq!(
+            seen,
+            (3..=counts[&0]).map(|seq| (0, seq)).collect::<Vec<_>>()
+        );
     }
 }
 
@@ -78,7 +89,12 @@ async fn events_of_several_runs_in_one_commit_keep_their_order() {
         store.commit(&[commit]).await.unwrap();
         let all = EventFilter::default();
         let (seen, _) = read(store, &all, &EventCursor::default(), 1).await;
-        assert_eq!(seen, [1, 2, 3, 4, 5].map(|seq| (5, seq)), "{}", fixture.scheme);
+        assert_eq!(
+            seen,
+            [1, 2, 3, 4, 5].map(|seq| (5, seq)),
+            "{}",
+            fixture.scheme
+        );
         let of_run = EventFilter {
             run_id: Some(one.run_id.clone()),
             owner: None,
@@ -92,7 +108,10 @@ async fn events_of_several_runs_in_one_commit_keep_their_order() {
         let (seen, end) = read(store, &of_owner, &EventCursor::default(), 1).await;
         assert_eq!(seen, [3, 4].map(|seq| (5, seq)));
         assert_eq!(end.0.get(&5), Some(&5), "what does not fit is passed over");
-        let page = store.events(&all, &EventCursor::default(), 9).await.unwrap();
+        let page = store
+            .events(&all, &EventCursor::default(), 9)
+            .await
+            .unwrap();
         assert_eq!(page.events[0].owner, "ann");
         assert_eq!(page.events[0].tag.as_deref(), Some("main"));
         assert!(!page.missed);
@@ -120,7 +139,10 @@ async fn a_reader_is_told_when_events_are_kept_no_more() {
         commit(store, &held, second).await;
         assert_eq!(store.sweep(11).await.unwrap(), 1);
         let all = EventFilter::default();
-        let page = store.events(&all, &EventCursor::default(), 9).await.unwrap();
+        let page = store
+            .events(&all, &EventCursor::default(), 9)
+            .await
+            .unwrap();
         assert!(page.missed, "{}", fixture.scheme);
         assert_eq!(page.events.len(), 1);
         let seen = EventCursor(BTreeMap::from([(9, 2)]));
@@ -129,7 +151,10 @@ async fn a_reader_is_told_when_events_are_kept_no_more() {
             run_id: Some(long.run_id.clone()),
             owner: None,
         };
-        let page = store.events(&of_run, &EventCursor::default(), 9).await.unwrap();
+        let page = store
+            .events(&of_run, &EventCursor::default(), 9)
+            .await
+            .unwrap();
         assert_eq!((page.missed, page.events.len()), (false, 1));
         // A cursor of another store: it begins anew, and is told so.
         let other = EventCursor(BTreeMap::from([(9, 1000)]));

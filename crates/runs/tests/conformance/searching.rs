@@ -48,13 +48,56 @@ async fn runs_are_found_by_everything_that_a_filter_names() {
         let label = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let table = [
             (filter(), of(&[5, 4, 3, 2, 1, 0])),
-            (RunFilter { status: some("failed"), ..filter() }, of(&[2])),
-            (RunFilter { status: some("RUNNING"), owner: some("ben"), ..filter() }, of(&[5, 4])),
-            (RunFilter { tag: some("Tag-1"), ..filter() }, of(&[4, 1])),
-            (RunFilter { owner: some("ann"), ..filter() }, of(&[3, 2, 1, 0])),
-            (RunFilter { since: Some(submitted(4).await), ..filter() }, of(&[5, 4])),
-            (RunFilter { until: Some(submitted(1).await), ..filter() }, of(&[0])),
-            (RunFilter { labels: [label("team", "t1")].into(), ..filter() }, of(&[5, 3, 1])),
+            (
+                RunFilter {
+                    status: some("failed"),
+                    ..filter()
+                },
+                of(&[2]),
+            ),
+            (
+                RunFilter {
+                    status: some("RUNNING"),
+                    owner: some("ben"),
+                    ..filter()
+                },
+                of(&[5, 4]),
+            ),
+            (
+                RunFilter {
+                    tag: some("Tag-1"),
+                    ..filter()
+                },
+                of(&[4, 1]),
+            ),
+            (
+                RunFilter {
+                    owner: some("ann"),
+                    ..filter()
+                },
+                of(&[3, 2, 1, 0]),
+            ),
+            (
+                RunFilter {
+                    since: Some(submitted(4).await),
+                    ..filter()
+                },
+                of(&[5, 4]),
+            ),
+            (
+                RunFilter {
+                    until: Some(submitted(1).await),
+                    ..filter()
+                },
+                of(&[0]),
+            ),
+            (
+                RunFilter {
+                    labels: [label("team", "t1")].into(),
+                    ..filter()
+                },
+                of(&[5, 3, 1]),
+            ),
             (
                 RunFilter {
                     labels: [label("team", "t1"), label("all", "yes")].into(),
@@ -63,17 +106,58 @@ async fn runs_are_found_by_everything_that_a_filter_names() {
                 },
                 of(&[3, 1]),
             ),
-            (RunFilter { labels: [label("team", "t2")].into(), ..filter() }, of(&[])),
-            (RunFilter { q: some("wind BROKE"), ..filter() }, of(&[2])),
-            (RunFilter { q: some("tag-2"), ..filter() }, of(&[5, 2])),
-            (RunFilter { q: Some(runs[3][9..].to_owned()), ..filter() }, of(&[3])),
-            (RunFilter { q: some("100%"), ..filter() }, of(&[])),
+            (
+                RunFilter {
+                    labels: [label("team", "t2")].into(),
+                    ..filter()
+                },
+                of(&[]),
+            ),
+            (
+                RunFilter {
+                    q: some("wind BROKE"),
+                    ..filter()
+                },
+                of(&[2]),
+            ),
+            (
+                RunFilter {
+                    q: some("tag-2"),
+                    ..filter()
+                },
+                of(&[5, 2]),
+            ),
+            (
+                RunFilter {
+                    q: Some(runs[3][9..].to_owned()),
+                    ..filter()
+                },
+                of(&[3]),
+            ),
+            (
+                RunFilter {
+                    q: some("100%"),
+                    ..filter()
+                },
+                of(&[]),
+            ),
         ];
         for (filter, expected) in table {
-            assert_eq!(ids(store, &filter).await, expected, "{} {filter:?}", fixture.scheme);
+            assert_eq!(
+                ids(store, &filter).await,
+                expected,
+                "{} {filter:?}",
+                fixture.scheme
+            );
         }
         // A run's own view is the same as the list's.
-        let page = store.runs(&RunFilter { q: some("wind"), ..filter() }).await.unwrap();
+        let page = store
+            .runs(&RunFilter {
+                q: some("wind"),
+                ..filter()
+            })
+            .await
+            .unwrap();
         assert_eq!(page.runs[0], store.run(&runs[2]).await.unwrap().summary);
         assert_eq!(page.next, None);
     }
@@ -89,7 +173,10 @@ async fn pages_follow_each_other_without_gaps_while_runs_are_added() {
         }
         let whole = ids(store, &filter()).await;
         assert_eq!(whole.len(), 25);
-        for labels in [BTreeMap::new(), BTreeMap::from([("team".to_owned(), "a".to_owned())])] {
+        for labels in [
+            BTreeMap::new(),
+            BTreeMap::from([("team".to_owned(), "a".to_owned())]),
+        ] {
             let mut seen = Vec::new();
             let mut page = RunFilter {
                 limit: 4,

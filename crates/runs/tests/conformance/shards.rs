@@ -27,7 +27,10 @@ async fn runners_share_the_shards_and_one_that_is_gone_loses_them() {
         assert!(shards(&half).is_disjoint(&shards(&rest)));
         // What stays is the same ownership, what is taken over another one.
         assert!(half.iter().all(|lease| all.contains(lease)));
-        assert!(rest.iter().all(|lease| lease_at(&all, lease.shard).epoch < lease.epoch));
+        assert!(
+            rest.iter()
+                .all(|lease| lease_at(&all, lease.shard).epoch < lease.epoch)
+        );
         // A third one, and the first leaves.
         lease(&*other, "c").await;
         one.release_shards("a").await.unwrap();
@@ -116,7 +119,10 @@ async fn many_runners_that_lease_at_once_never_own_a_shard_together() {
         for owned in last {
             *counts.entry(owners[&owned].clone()).or_insert(0) += 1;
         }
-        assert!(counts.values().all(|count| (10..=11).contains(count)), "{counts:?}");
+        assert!(
+            counts.values().all(|count| (10..=11).contains(count)),
+            "{counts:?}"
+        );
     }
 }
 
@@ -132,8 +138,13 @@ async fn two_owners_of_a_shard_fight_and_only_commits_of_the_holder_count() {
                 let mut stored = Vec::new();
                 for _ in 0..15 {
                     // Each takes everything from whoever is silent for a moment.
-                    let leases = store.lease_shards(&name, Duration::from_millis(2)).await.unwrap();
-                    let mine = leases.iter().find(|held| held.shard == mesh_runs::shard_of(&run));
+                    let leases = store
+                        .lease_shards(&name, Duration::from_millis(2))
+                        .await
+                        .unwrap();
+                    let mine = leases
+                        .iter()
+                        .find(|held| held.shard == mesh_runs::shard_of(&run));
                     let Some(mine) = mine else {
                         tokio::time::sleep(Duration::from_millis(3)).await;
                         continue;
@@ -156,7 +167,11 @@ async fn two_owners_of_a_shard_fight_and_only_commits_of_the_holder_count() {
         let count = stored.len() as u64;
         assert!(count > 4, "{}: {count} commits", fixture.scheme);
         let numbers: BTreeSet<u64> = stored.into_iter().collect();
-        assert_eq!(numbers, (1..=count).collect(), "none twice and none left out");
+        assert_eq!(
+            numbers,
+            (1..=count).collect(),
+            "none twice and none left out"
+        );
     }
 }
 
@@ -193,7 +208,10 @@ async fn running_gives_what_needs_a_runners_memory() {
             (ids[1].clone(), b"header".to_vec()),
         ]);
         assert_eq!(running, expected, "{}", fixture.scheme);
-        let loaded = store.load(&[ids[3].clone(), "unknown".to_owned()]).await.unwrap();
+        let loaded = store
+            .load(&[ids[3].clone(), "unknown".to_owned()])
+            .await
+            .unwrap();
         assert_eq!(loaded.len(), 1);
         assert_eq!(loaded[0].summary.run_id, ids[3]);
     }
@@ -224,14 +242,25 @@ async fn queued_runs_are_taken_by_priority_and_by_owners_in_turn() {
         let leases = lease(store, "r").await;
         let limits = OwnerLimits::default();
         let first = store.take_queued(&leases, &limits, 4).await.unwrap();
-        assert_eq!(owners(&first), ["urgent", "heavy", "light", "heavy"], "{}", fixture.scheme);
+        assert_eq!(
+            owners(&first),
+            ["urgent", "heavy", "light", "heavy"],
+            "{}",
+            fixture.scheme
+        );
         let next = store.take_queued(&leases, &limits, 2).await.unwrap();
         assert_eq!(owners(&next), ["light", "heavy"]);
         let rest = store.take_queued(&leases, &limits, 1000).await.unwrap();
         assert_eq!(rest.len(), 48);
         assert_eq!(rest.last().unwrap().summary.owner, "later");
         assert!(rest.iter().all(|run| run.summary.started_at.is_some()));
-        assert!(store.take_queued(&leases, &limits, 1000).await.unwrap().is_empty());
+        assert!(
+            store
+                .take_queued(&leases, &limits, 1000)
+                .await
+                .unwrap()
+                .is_empty()
+        );
     }
 }
 
@@ -245,7 +274,10 @@ async fn many_owners_are_served_in_turn_over_many_calls() {
         let leases = lease(store, "r").await;
         let mut taken = Vec::new();
         for _ in 0..9 {
-            let runs = store.take_queued(&leases, &OwnerLimits::default(), 4).await.unwrap();
+            let runs = store
+                .take_queued(&leases, &OwnerLimits::default(), 4)
+                .await
+                .unwrap();
             taken.extend(runs.into_iter().map(|run| run.summary.owner));
         }
         for round in taken.chunks(12) {
@@ -264,7 +296,11 @@ async fn only_runs_of_owned_shards_are_taken_and_each_by_one() {
         lease(&*one, "a").await;
         lease(&*other, "b").await;
         let (a, b) = (lease(&*one, "a").await, lease(&*other, "b").await);
-        let b = if b.is_empty() { lease(&*other, "b").await } else { b };
+        let b = if b.is_empty() {
+            lease(&*other, "b").await
+        } else {
+            b
+        };
         let limits = OwnerLimits::default();
         let (of_a, of_b) = tokio::join!(
             one.take_queued(&a, &limits, 100),
@@ -274,7 +310,10 @@ async fn only_runs_of_owned_shards_are_taken_and_each_by_one() {
         assert_eq!(of_a.len() + of_b.len(), 60, "{}", fixture.scheme);
         for (leases, runs) in [(&a, &of_a), (&b, &of_b)] {
             let owned = shards(leases);
-            assert!(runs.iter().all(|run| owned.contains(&mesh_runs::shard_of(&run.summary.run_id))));
+            assert!(
+                runs.iter()
+                    .all(|run| owned.contains(&mesh_runs::shard_of(&run.summary.run_id)))
+            );
         }
     }
 }
@@ -293,7 +332,13 @@ async fn an_owner_has_no_more_runs_under_way_than_allowed_and_children_do_not_co
         let taken = store.take_queued(&leases, &limits, 100).await.unwrap();
         let count = |owner| owners(&taken).iter().filter(|of| **of == owner).count();
         assert_eq!((count("ann"), count("ben")), (3, 1), "{}", fixture.scheme);
-        assert!(store.take_queued(&leases, &limits, 100).await.unwrap().is_empty());
+        assert!(
+            store
+                .take_queued(&leases, &limits, 100)
+                .await
+                .unwrap()
+                .is_empty()
+        );
         // One that waits counts; a child is taken all the same.
         let first = &taken[0].summary.run_id;
         let waiting = mesh_runs::RunChange {

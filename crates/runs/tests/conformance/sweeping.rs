@@ -38,8 +38,18 @@ async fn ended_runs_go_when_their_time_is_over_with_all_that_is_theirs() {
             due_at: None,
         }];
         commit(store, &lease_of(&leases, &short.run_id), last).await;
-        commit(store, &lease_of(&leases, &long.run_id), ended(&long.run_id, 100)).await;
-        commit(store, &lease_of(&leases, &running.run_id), change(&running.run_id)).await;
+        commit(
+            store,
+            &lease_of(&leases, &long.run_id),
+            ended(&long.run_id, 100),
+        )
+        .await;
+        commit(
+            store,
+            &lease_of(&leases, &running.run_id),
+            change(&running.run_id),
+        )
+        .await;
         assert_eq!(store.sweep(109).await.unwrap(), 0, "{}", fixture.scheme);
         assert_eq!(store.sweep(110).await.unwrap(), 1);
         let gone = store.run(&short.run_id).await;
@@ -60,7 +70,14 @@ async fn a_run_that_is_retried_is_kept() {
     for fixture in stores().await {
         let store = &*fixture.store;
         let leases = lease(store, "r").await;
-        let run = create(store, &NewRun { keep_ms: 1, ..new_run("ann") }).await;
+        let run = create(
+            store,
+            &NewRun {
+                keep_ms: 1,
+                ..new_run("ann")
+            },
+        )
+        .await;
         let held = lease_of(&leases, &run);
         commit(store, &held, ended(&run, 100)).await;
         commit(store, &held, change(&run)).await;
@@ -126,7 +143,10 @@ async fn content_goes_when_nobody_names_it_any_more() {
         store.put_version("ann", "main", &version).await.unwrap();
         let mut change = change(&run.run_id);
         change.blobs = vec![(output.clone(), b"output".to_vec())];
-        change.nodes = vec![("n".to_owned(), format!(r#"{{"blob":"{passed}"}}"#).into_bytes())];
+        change.nodes = vec![(
+            "n".to_owned(),
+            format!(r#"{{"blob":"{passed}"}}"#).into_bytes(),
+        )];
         let held = lease_of(&leases, &run.run_id);
         commit(store, &held, change).await;
 
@@ -136,7 +156,11 @@ async fn content_goes_when_nobody_names_it_any_more() {
         store.blobs(std::slice::from_ref(&unnamed)).await.unwrap();
         store.sweep(now() + 2 * HOUR).await.unwrap();
         let gone = store.blobs(std::slice::from_ref(&unnamed)).await;
-        assert!(matches!(gone, Err(Error::NotFound(_))), "{}: {gone:?}", fixture.scheme);
+        assert!(
+            matches!(gone, Err(Error::NotFound(_))),
+            "{}: {gone:?}",
+            fixture.scheme
+        );
         store.blobs(&named).await.unwrap();
         store.versions("ann", "main", None).await.unwrap();
 
@@ -144,7 +168,11 @@ async fn content_goes_when_nobody_names_it_any_more() {
         assert_eq!(store.sweep(now() + 2 * HOUR).await.unwrap(), 1);
         for name in named {
             let gone = store.blobs(std::slice::from_ref(&name)).await;
-            assert!(matches!(gone, Err(Error::NotFound(_))), "{}: {gone:?}", fixture.scheme);
+            assert!(
+                matches!(gone, Err(Error::NotFound(_))),
+                "{}: {gone:?}",
+                fixture.scheme
+            );
         }
         store.versions("ann", "main", None).await.unwrap();
     }

@@ -34,20 +34,34 @@ async fn put(store: &dyn RunStore, version: &NewVersion) -> u64 {
 async fn versions_are_numbered_and_a_patch_comes_with_what_it_is_built_on() {
     for fixture in stores().await {
         let store = &*fixture.store;
-        let none = store.put_version("ann", "main", &patch("p", "w", None)).await;
+        let none = store
+            .put_version("ann", "main", &patch("p", "w", None))
+            .await;
         assert!(matches!(none, Err(Error::NotFound(_))), "{none:?}");
         assert_eq!(put(store, &base("one")).await, 1);
         assert_eq!(put(store, &patch("two", "whole 2", Some(1))).await, 2);
         assert_eq!(put(store, &patch("three", "whole 3", None)).await, 3);
-        let stale = store.put_version("ann", "main", &patch("p", "w", Some(2))).await;
+        let stale = store
+            .put_version("ann", "main", &patch("p", "w", Some(2)))
+            .await;
         assert!(matches!(stale, Err(Error::Conflict(_))), "{stale:?}");
 
         let (tag, versions) = store.versions("ann", "main", None).await.unwrap();
         assert_eq!((tag.seq, tag.version), (3, 3));
-        assert_eq!((tag.created_by.as_str(), tag.moved_by.as_str()), ("ann", "ben"));
+        assert_eq!(
+            (tag.created_by.as_str(), tag.moved_by.as_str()),
+            ("ann", "ben")
+        );
         let seen: Vec<_> = versions
             .iter()
-            .map(|version| (version.seq, version.depth, version.op_count, &version.content[..]))
+            .map(|version| {
+                (
+                    version.seq,
+                    version.depth,
+                    version.op_count,
+                    &version.content[..],
+                )
+            })
             .collect();
         let expected: [(u64, u32, u32, &[u8]); 3] =
             [(1, 0, 0, b"one"), (2, 1, 2, b"two"), (3, 2, 2, b"three")];
@@ -58,7 +72,10 @@ async fn versions_are_numbered_and_a_patch_comes_with_what_it_is_built_on() {
 
         let (_, second) = store.versions("ann", "main", Some(2)).await.unwrap();
         assert_eq!(second.len(), 2);
-        let artifact = store.artifact(&second[1].artifact.artifact_id).await.unwrap();
+        let artifact = store
+            .artifact(&second[1].artifact.artifact_id)
+            .await
+            .unwrap();
         assert_eq!(artifact, second[1].artifact);
         assert_eq!(artifact.cas_id, content_id(b"two"));
         for unknown in [
@@ -78,7 +95,10 @@ async fn a_patch_of_an_older_version_is_built_on_that_one() {
         let store = &*fixture.store;
         put(store, &base("one")).await;
         put(store, &base("two")).await;
-        store.move_tag("ann", "main", TagTarget::Version(1), "cid").await.unwrap();
+        store
+            .move_tag("ann", "main", TagTarget::Version(1), "cid")
+            .await
+            .unwrap();
         assert_eq!(put(store, &patch("p", "one p", Some(1))).await, 3);
         let (_, versions) = store.versions("ann", "main", None).await.unwrap();
         let seqs: Vec<u64> = versions.iter().map(|version| version.seq).collect();
@@ -100,7 +120,10 @@ async fn a_tag_moves_back_and_forth_and_remembers() {
         assert!(matches!(end, Err(Error::Conflict(_))), "{end:?}");
         assert_eq!(go(TagTarget::Redo).await.unwrap().seq, 2);
         let moved = go(TagTarget::Version(1)).await.unwrap();
-        assert_eq!((moved.seq, moved.version, moved.moved_by.as_str()), (1, 7, "ben"));
+        assert_eq!(
+            (moved.seq, moved.version, moved.moved_by.as_str()),
+            (1, 7, "ben")
+        );
         let end = go(TagTarget::Redo).await;
         assert!(matches!(end, Err(Error::Conflict(_))), "{end:?}");
         let unknown = go(TagTarget::Version(9)).await;
@@ -110,9 +133,16 @@ async fn a_tag_moves_back_and_forth_and_remembers() {
             .iter()
             .map(|step| (step.version, step.from, step.to, step.why.as_str()))
             .collect();
-        let expected = [(7, Some(2), 1, "set"), (6, Some(1), 2, "redo"), (5, Some(2), 1, "undo")];
+        let expected = [
+            (7, Some(2), 1, "set"),
+            (6, Some(1), 2, "redo"),
+            (5, Some(2), 1, "undo"),
+        ];
         assert_eq!(seen, expected);
-        assert_eq!(store.tag_moves("ann", "main", 100).await.unwrap()[6].from, None);
+        assert_eq!(
+            store.tag_moves("ann", "main", 100).await.unwrap()[6].from,
+            None
+        );
     }
 }
 
@@ -132,11 +162,17 @@ async fn tags_are_listed_by_name_for_whom_they_are() {
         let names = async |scope: &Scope, cursor: Option<&str>, limit| {
             let tags = store.tags(scope, cursor, limit).await.unwrap();
             let names = tags.iter().map(|tag| format!("{}:{}", tag.owner, tag.tag));
-            (names.collect::<Vec<_>>(), tags.last().map(mesh_runs::Tag::cursor))
+            (
+                names.collect::<Vec<_>>(),
+                tags.last().map(mesh_runs::Tag::cursor),
+            )
         };
         let ann = Scope::User("ann".to_owned());
         assert_eq!(names(&ann, None, 10).await.0, ["ann:a", "ann:b/x"]);
-        assert_eq!(names(&Scope::Global, None, 10).await.0, ["_global_:a", "_global_:c"]);
+        assert_eq!(
+            names(&Scope::Global, None, 10).await.0,
+            ["_global_:a", "_global_:c"]
+        );
         let all = Scope::All("ann".to_owned());
         let (first, cursor) = names(&all, None, 1).await;
         let (rest, _) = names(&all, cursor.as_deref(), 10).await;
@@ -159,7 +195,10 @@ async fn a_deleted_tag_is_gone_and_its_name_begins_anew() {
             store.delete_tag("ann", "main").await.err(),
             store.tag("ann", "main").await.err(),
             store.tag_moves("ann", "main", 9).await.err(),
-            store.move_tag("ann", "main", TagTarget::Undo, "x").await.err(),
+            store
+                .move_tag("ann", "main", TagTarget::Undo, "x")
+                .await
+                .err(),
         ] {
             assert!(matches!(gone, Some(Error::NotFound(_))), "{gone:?}");
         }
@@ -180,7 +219,11 @@ async fn versions_that_are_put_at_once_each_get_a_number() {
             let store = fixture.store.clone();
             putting.spawn(async move {
                 let version = base(&format!("v{at}"));
-                store.put_version("ann", "main", &version).await.unwrap().seq
+                store
+                    .put_version("ann", "main", &version)
+                    .await
+                    .unwrap()
+                    .seq
             });
         }
         let mut seqs = putting.join_all().await;
@@ -203,7 +246,12 @@ async fn only_one_of_those_that_patch_the_same_version_wins() {
             });
         }
         let won = putting.join_all().await;
-        assert_eq!(won.iter().filter(|won| **won).count(), 1, "{}", fixture.scheme);
+        assert_eq!(
+            won.iter().filter(|won| **won).count(),
+            1,
+            "{}",
+            fixture.scheme
+        );
     }
 }
 
@@ -213,6 +261,9 @@ async fn what_a_run_was_started_with_is_an_artifact_of_its_id() {
         let run = new_run("ann");
         create(&*fixture.store, &run).await;
         let artifact = fixture.store.artifact(&run.run_id).await.unwrap();
-        assert_eq!((artifact.kind.as_str(), &artifact.cas_id), ("run_snapshot", &run.workflow));
+        assert_eq!(
+            (artifact.kind.as_str(), &artifact.cas_id),
+            ("run_snapshot", &run.workflow)
+        );
     }
 }

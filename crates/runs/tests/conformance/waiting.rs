@@ -1,6 +1,8 @@
 use std::time::{Duration, Instant};
 
-use mesh_runs::{Changes, Command, CommandAnswer, Decision, Interest, NewApproval, RunStore, shard_of};
+use mesh_runs::{
+    Changes, Command, CommandAnswer, Decision, Interest, NewApproval, RunStore, shard_of,
+};
 use serde_json::{Value, json};
 
 use crate::support::{change, commit, create, lease, lease_of, new_run, stores};
@@ -9,11 +11,18 @@ const SOON: Duration = Duration::from_secs(10);
 
 /// What is heard of all, until it is what was waited for.
 async fn heard(store: &dyn RunStore, name: &str, until: impl Fn(&Changes) -> bool) -> Changes {
-    let all = [Interest::Inbox(u64::MAX), Interest::Events, Interest::Answers];
+    let all = [
+        Interest::Inbox(u64::MAX),
+        Interest::Events,
+        Interest::Answers,
+    ];
     let begun = Instant::now();
     let mut sum = Changes::default();
     while !until(&sum) && begun.elapsed() < SOON {
-        let changes = store.changes(name, &all, Duration::from_millis(200)).await.unwrap();
+        let changes = store
+            .changes(name, &all, Duration::from_millis(200))
+            .await
+            .unwrap();
         sum.inbox |= changes.inbox;
         sum.events |= changes.events;
         sum.answers |= changes.answers;
@@ -24,8 +33,17 @@ async fn heard(store: &dyn RunStore, name: &str, until: impl Fn(&Changes) -> boo
 
 /// Everything that was before is heard of.
 async fn begin(store: &dyn RunStore, name: &str) {
-    let all = [Interest::Inbox(u64::MAX), Interest::Events, Interest::Answers];
-    while store.changes(name, &all, Duration::from_millis(300)).await.unwrap() != Changes::default() {}
+    let all = [
+        Interest::Inbox(u64::MAX),
+        Interest::Events,
+        Interest::Answers,
+    ];
+    while store
+        .changes(name, &all, Duration::from_millis(300))
+        .await
+        .unwrap()
+        != Changes::default()
+    {}
 }
 
 #[tokio::test]
@@ -64,7 +82,10 @@ async fn each_change_is_heard_of_by_those_who_wait_elsewhere() {
             due_at: None,
         }];
         commit(here, &held, next).await;
-        heard(there, "waiter", |changes| changes.events & bit > 0 && changes.answers).await;
+        heard(there, "waiter", |changes| {
+            changes.events & bit > 0 && changes.answers
+        })
+        .await;
         assert_eq!(there.answers(&["c".to_owned()]).await.unwrap().len(), 1);
         let decision = Decision {
             approved: true,
@@ -92,13 +113,19 @@ async fn one_waits_for_what_it_wants_and_no_longer_than_it_says() {
         begin(&**store, "waiter").await;
         let begun = Instant::now();
         let wait = Duration::from_millis(300);
-        let changes = store.changes("waiter", &[Interest::Events], wait).await.unwrap();
+        let changes = store
+            .changes("waiter", &[Interest::Events], wait)
+            .await
+            .unwrap();
         assert_eq!(changes, Changes::default());
         assert!(begun.elapsed() >= wait);
         // New runs are of no interest to it, and wake it not.
         create(&**store, &new_run("ann")).await;
         let begun = Instant::now();
-        store.changes("waiter", &[Interest::Events], wait).await.unwrap();
+        store
+            .changes("waiter", &[Interest::Events], wait)
+            .await
+            .unwrap();
         assert!(begun.elapsed() >= wait, "{}", fixture.scheme);
         // One that waits already is woken.
         begin(&**store, "waiter").await;

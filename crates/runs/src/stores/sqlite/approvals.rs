@@ -6,14 +6,15 @@ use super::database::{
     Values, count, execute, first, int, json, maybe_int, maybe_number, number, rows,
 };
 use crate::{
-    Approval, ApprovalFilter, ApprovalState, Changes, Decision, DecisionOutcome, Error, NewApproval,
-    decision,
+    Approval, ApprovalFilter, ApprovalState, Changes, Decision, DecisionOutcome, Error,
+    NewApproval, decision,
     stores::questions::{self, Question},
 };
 
 use super::inbox;
 
-const COLUMNS: &str = "a.key, a.run_id, a.node_id, a.message, a.options, a.context, a.due_at, r.owner, r.tag,
+const COLUMNS: &str =
+    "a.key, a.run_id, a.node_id, a.message, a.options, a.context, a.due_at, r.owner, r.tag,
     a.state, a.decisions, a.escalated, a.created_at";
 const FROM: &str = "approval a CROSS JOIN run r ON r.run_id = a.run_id";
 
@@ -147,7 +148,12 @@ pub(super) fn due(
         "SELECT {COLUMNS} FROM {FROM} WHERE a.state = 'pending' AND a.next_at IS NOT NULL
              AND a.next_at <= ?2 AND (?1 >> a.shard) & 1 ORDER BY a.next_at LIMIT ?3"
     );
-    rows(db, &sql, params![shards.cast_signed(), int(now), count(max)], read)
+    rows(
+        db,
+        &sql,
+        params![shards.cast_signed(), int(now), count(max)],
+        read,
+    )
 }
 
 /// Notes a step of escalation, or a reminder.

@@ -3,10 +3,7 @@
 use rusqlite::{Connection, params};
 
 use super::database::{execute, first, int};
-use crate::{Error, clock, content};
-
-/// What was put that long ago is put again, so that it is not swept before somebody names it.
-const FRESH: u64 = 30 * 60_000;
+use crate::{Error, clock, content, stores::retention};
 
 /// Stores content once.
 pub(super) fn put(db: &Connection, id: &str, content: &[u8]) -> Result<(), Error> {
@@ -15,7 +12,12 @@ pub(super) fn put(db: &Connection, id: &str, content: &[u8]) -> Result<(), Error
         db,
         "INSERT INTO blob (id, content, put_at) VALUES (?1, ?2, ?3)
          ON CONFLICT (id) DO UPDATE SET put_at = ?3 WHERE put_at < ?4",
-        params![id, content, int(now), int(now.saturating_sub(FRESH))],
+        params![
+            id,
+            content,
+            int(now),
+            int(now.saturating_sub(retention::FRESH))
+        ],
     )?;
     Ok(())
 }

@@ -6,12 +6,10 @@ use super::{
     blobs,
     database::{execute, first, int},
 };
-use crate::{Changes, CreateOutcome, Error, NewRun, clock, shard_of};
-
-/// What an unknown run is answered with.
-pub(crate) fn unknown_run(run_id: &str) -> Error {
-    Error::NotFound(format!("there is no run {run_id}"))
-}
+use crate::{
+    Changes, CreateOutcome, Error, NewRun, clock, shard_of,
+    stores::admission::{full, other_request},
+};
 
 /// Creates a run for a door.
 pub(super) fn create(
@@ -37,8 +35,7 @@ pub(super) fn create(
         return Ok(CreateOutcome::Existing(run.run_id.clone()));
     }
     if max_queued > 0 {
-        let sql =
-            "SELECT count(*) FROM (SELECT 1 FROM run WHERE status = 'QUEUED' LIMIT ?1)";
+        let sql = "SELECT count(*) FROM (SELECT 1 FROM run WHERE status = 'QUEUED' LIMIT ?1)";
         let queued = first(db, sql, [int(max_queued)], |row| Ok(row.get::<_, i64>(0)?))?;
         if queued.unwrap_or(0) >= int(max_queued) {
             return Err(full(max_queued));
@@ -46,20 +43,6 @@ pub(super) fn create(
     }
     insert(db, run, changes)?;
     Ok(CreateOutcome::Created)
-}
-
-/// What the same key with another request is answered with.
-pub(crate) fn other_request(key: &str) -> Error {
-    Error::Conflict(format!(
-        "the idempotency key {key:?} stands for another request: send the same one, or use another key"
-    ))
-}
-
-/// What one run too many is answered with.
-pub(crate) fn full(max_queued: u64) -> Error {
-    Error::Full {
-        message: format!("{max_queued} runs wait already, as many as max_queued_runs allows"),
-    }
 }
 
 /// Stores a run that is not known; a known one stays as it is.
@@ -98,11 +81,13 @@ pub(super) fn insert(db: &Connection, run: &NewRun, changes: &mut Changes) -> Re
         return Ok(());
     }
     for (key, value) in &run.labels {
-        let sql = "INSERT INTO run_label (key, value, submitted_at, run_id) VALUES (?1, ?2, ?3, ?4)";
+        let sql =
+            "INSERT INTO run_label (key, value, submitted_at, run_id) VALUES (?1, ?2, ?3, ?4)";
         execute(db, sql, params![key, value, now, run.run_id])?;
     }
     if let Some((key, fingerprint)) = &run.idempotency {
-        let sql = "INSERT INTO idempotency (owner, key, fingerprint, run_id) VALUES (?1, ?2, ?3, ?4)";
+        let sql =
+            "INSERT INTO idempotency (owner, key, fingerprint, run_id) VALUES (?1, ?2, ?3, ?4)";
         execute(db, sql, params![run.owner, key, fingerprint, run.run_id])?;
     }
     blobs::name_one(db, &run.run_id, &run.workflow)?;

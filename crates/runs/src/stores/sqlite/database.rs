@@ -78,7 +78,8 @@ impl Database {
             let _place = place;
             let connection = idle.lock().pop();
             let mut connection = connection.map_or_else(|| reader(&file), Ok)?;
-            let transaction = connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
+            let transaction =
+                connection.transaction_with_behavior(TransactionBehavior::Deferred)?;
             let found = work(&transaction);
             // There is nothing to keep of it.
             transaction.finish()?;
@@ -201,7 +202,10 @@ pub(super) fn json<T: serde::de::DeserializeOwned>(
     row: &Row<'_>,
     column: usize,
 ) -> Result<T, Error> {
-    let text = row.get_ref(column)?.as_str().map_err(rusqlite::Error::from)?;
+    let text = row
+        .get_ref(column)?
+        .as_str()
+        .map_err(rusqlite::Error::from)?;
     serde_json::from_str(text).map_err(|error| Error::Damaged(error.to_string()))
 }
 

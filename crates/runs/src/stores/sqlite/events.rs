@@ -39,7 +39,9 @@ fn shards(db: &Connection) -> Result<BTreeMap<u16, ShardState>, Error> {
 /// The number of the last event of the range that a number is in: ranges are read as a whole.
 fn whole_range(db: &Connection, shard: u16, number: u64) -> Result<u64, Error> {
     let sql = "SELECT min(seq) FROM event WHERE shard = ?1 AND seq >= ?2";
-    let end = first(db, sql, params![shard, int(number)], |row| maybe_number(row, 0))?;
+    let end = first(db, sql, params![shard, int(number)], |row| {
+        maybe_number(row, 0)
+    })?;
     Ok(end.flatten().unwrap_or(number))
 }
 
@@ -77,7 +79,14 @@ pub(super) fn events(
             None => whole_range(db, shard, upto)?,
         };
         let most = reading.left();
-        let params = params![shard, int(after), int(upto), filter.owner, of_run, count(most)];
+        let params = params![
+            shard,
+            int(after),
+            int(upto),
+            filter.owner,
+            of_run,
+            count(most)
+        ];
         let found = rows(db, sql, params, |row| {
             let (seq, run_id, owner, tag): (_, String, String, Option<String>) =
                 (number(row, 0)?, row.get(1)?, row.get(3)?, row.get(4)?);

@@ -2,11 +2,11 @@
 
 use rusqlite::{Connection, params};
 
-use super::{
-    create::unknown_run,
-    database::{count, execute, first, int, json, number, rows},
+use super::database::{count, execute, first, int, json, number, rows};
+use crate::{
+    Changes, Command, CommandAnswer, Error, InboxItem, OutboxEntry, TimerRow, shard_of,
+    stores::admission::unknown_run,
 };
-use crate::{Changes, Command, CommandAnswer, Error, InboxItem, OutboxEntry, TimerRow, shard_of};
 
 /// Sends a command for a door.
 pub(super) fn send(db: &Connection, command: &Command, changes: &mut Changes) -> Result<(), Error> {
@@ -117,7 +117,8 @@ pub(super) fn due_timers(
             due_at: number(row, 2)?,
         })
     })?;
-    let sql = "SELECT due_at FROM timer WHERE due_at > ?2 AND (?1 >> shard) & 1 ORDER BY due_at LIMIT 1";
+    let sql =
+        "SELECT due_at FROM timer WHERE due_at > ?2 AND (?1 >> shard) & 1 ORDER BY due_at LIMIT 1";
     let next = first(db, sql, params![shards, int(now)], |row| number(row, 0))?;
     // What did not fit is due at once.
     let left = (due.len() == max).then(|| due.last().map(|timer| timer.due_at));

@@ -71,7 +71,11 @@ fn take(db: &Connection, runner: &str, count: usize) -> Result<(), Error> {
 }
 
 fn give_up(db: &Connection, shard: u16, changes: &mut Changes) -> Result<(), Error> {
-    execute(db, "UPDATE shard SET runner = NULL WHERE shard = ?1", [shard])?;
+    execute(
+        db,
+        "UPDATE shard SET runner = NULL WHERE shard = ?1",
+        [shard],
+    )?;
     changes.in_inbox(shard);
     Ok(())
 }

@@ -26,11 +26,16 @@ fn query(filter: &RunFilter, limit: usize) -> Result<(String, Values), Error> {
     let mut conditions: Vec<String> = Vec::new();
     let mut time = "r";
     for (at, (key, value)) in filter.labels.iter().enumerate() {
-        let (key, value) = (put(Value::from(key.clone())), put(Value::from(value.clone())));
+        let (key, value) = (
+            put(Value::from(key.clone())),
+            put(Value::from(value.clone())),
+        );
         if at == 0 {
             // The labels are in the order of the page: it is read from them.
             from = format!("run_label l CROSS JOIN {FROM}");
-            conditions.push(format!("l.key = {key} AND l.value = {value} AND r.run_id = l.run_id"));
+            conditions.push(format!(
+                "l.key = {key} AND l.value = {value} AND r.run_id = l.run_id"
+            ));
             time = "l";
         } else {
             conditions.push(format!(
@@ -58,7 +63,9 @@ fn query(filter: &RunFilter, limit: usize) -> Result<(String, Values), Error> {
     if let Some(cursor) = &filter.cursor {
         let (at, run_id) = page::position(cursor)?;
         let (at, run_id) = (put(int(at).into()), put(run_id.into()));
-        conditions.push(format!("({time}.submitted_at, {time}.run_id) < ({at}, {run_id})"));
+        conditions.push(format!(
+            "({time}.submitted_at, {time}.run_id) < ({at}, {run_id})"
+        ));
     }
     if let Some(part) = &filter.q {
         let part = put(part.to_lowercase().into());

@@ -39,7 +39,9 @@ pub(super) async fn sweep(store: &Sqlite, now: u64) -> Result<usize, Error> {
 /// Runs whose time is over, and those that came before the last ones.
 fn ended(db: &Connection, now: u64) -> Result<Vec<String>, Error> {
     let sql = "SELECT run_id FROM run WHERE delete_at <= ?1 LIMIT ?2";
-    let runs = rows(db, sql, params![int(now), count(BATCH)], |row| Ok(row.get(0)?))?;
+    let runs = rows(db, sql, params![int(now), count(BATCH)], |row| {
+        Ok(row.get(0)?)
+    })?;
     if !runs.is_empty() {
         return Ok(runs);
     }
@@ -82,7 +84,8 @@ async fn sweep_content(store: &Sqlite, before: i64) -> Result<(), Error> {
         let from = after.clone();
         let page = store
             .read(move |db| {
-                let sql = "SELECT put_at, id FROM blob WHERE (put_at, id) > (?1, ?2) AND put_at <= ?3
+                let sql =
+                    "SELECT put_at, id FROM blob WHERE (put_at, id) > (?1, ?2) AND put_at <= ?3
                            ORDER BY put_at, id LIMIT 5000";
                 rows(db, sql, params![from.0, from.1, before], |row| {
                     Ok((row.get::<_, i64>(0)?, row.get::<_, String>(1)?))
@@ -123,7 +126,8 @@ async fn sweep_content(store: &Sqlite, before: i64) -> Result<(), Error> {
 }
 
 fn is_named(db: &Connection, id: &str) -> Result<bool, Error> {
-    let sql = "SELECT 1 FROM blob_use WHERE blob = ?1 UNION ALL SELECT 1 FROM version WHERE content = ?1
+    let sql =
+        "SELECT 1 FROM blob_use WHERE blob = ?1 UNION ALL SELECT 1 FROM version WHERE content = ?1
                UNION ALL SELECT 1 FROM version WHERE whole = ?1 LIMIT 1";
     Ok(super::database::first(db, sql, [id], |_| Ok(()))?.is_some())
 }

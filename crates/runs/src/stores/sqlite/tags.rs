@@ -12,7 +12,8 @@ use crate::{
     tag_history::TagHistory,
 };
 
-const TAG: &str = "t.tag, t.owner, v.artifact_id, v.kind, v.content, v.created_by, v.created_at, t.seq,
+const TAG: &str =
+    "t.tag, t.owner, v.artifact_id, v.kind, v.content, v.created_by, v.created_at, t.seq,
     t.version, t.moved_at, t.created_by, t.moved_by, t.workflow";
 const FROM: &str = "tag t CROSS JOIN version v ON v.workflow = t.workflow AND v.seq = t.seq";
 
@@ -65,7 +66,9 @@ pub(super) fn put_version(
 ) -> Result<Version, Error> {
     let now = clock::now();
     let known = find(db, owner, tag)?;
-    let depth = known.as_ref().map(|(known, workflow)| depth(db, *workflow, known.seq));
+    let depth = known
+        .as_ref()
+        .map(|(known, workflow)| depth(db, *workflow, known.seq));
     let parent = Parent {
         seq: known.as_ref().map(|(known, _)| known.seq),
         depth: depth.transpose()?.unwrap_or(0),
@@ -113,7 +116,8 @@ pub(super) fn put_version(
         ],
     )?;
     if known.is_none() {
-        let sql = "INSERT INTO tag (tag, owner, workflow, seq, version, moved_at, created_by, moved_by)
+        let sql =
+            "INSERT INTO tag (tag, owner, workflow, seq, version, moved_at, created_by, moved_by)
                    VALUES (?1, ?2, ?3, 0, 0, 0, ?4, ?4)";
         execute(db, sql, params![tag, owner, workflow, new.created_by])?;
     }
@@ -205,7 +209,10 @@ pub(super) fn list(
         Scope::Global => vec![GLOBAL],
         Scope::All(owner) => vec![owner.as_str(), GLOBAL],
     };
-    let mut values: Values = owners.iter().map(|owner| Value::from((*owner).to_owned())).collect();
+    let mut values: Values = owners
+        .iter()
+        .map(|owner| Value::from((*owner).to_owned()))
+        .collect();
     let places: Vec<String> = (1..=values.len()).map(|at| format!("?{at}")).collect();
     let mut conditions = format!("t.owner IN ({})", places.join(", "));
     if let Some((tag, owner)) = cursor.map(naming::position) {
@@ -218,7 +225,9 @@ pub(super) fn list(
         "SELECT {TAG} FROM {FROM} WHERE {conditions} ORDER BY t.tag, t.owner LIMIT ?{}",
         values.len()
     );
-    rows(db, &sql, params_from_iter(values), |row| Ok(read_tag(row)?.0))
+    rows(db, &sql, params_from_iter(values), |row| {
+        Ok(read_tag(row)?.0)
+    })
 }
 
 /// Removes a tag.

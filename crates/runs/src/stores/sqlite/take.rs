@@ -43,8 +43,10 @@ pub(super) fn take(
         for owner in owners {
             queues.push(take.queue(priority, owner, look_ahead)?);
         }
-        let children: HashSet<String> =
-            queues.iter().flat_map(|(_, children)| children.iter().cloned()).collect();
+        let children: HashSet<String> = queues
+            .iter()
+            .flat_map(|(_, children)| children.iter().cloned())
+            .collect();
         let queues: Vec<OwnersRuns> = queues.into_iter().map(|(queue, _)| queue).collect();
         let owner_of = owners_of(&queues);
         let (runs, last) = in_turn(queues, left);
@@ -55,7 +57,9 @@ pub(super) fn take(
             let sql = "UPDATE run SET status = 'RUNNING', started_at = ?2 WHERE run_id = ?1";
             execute(db, sql, params![run_id, now])?;
             if !children.contains(&run_id)
-                && let Some(room) = owner_of.get(&run_id).and_then(|owner| take.room.get_mut(owner))
+                && let Some(room) = owner_of
+                    .get(&run_id)
+                    .and_then(|owner| take.room.get_mut(owner))
             {
                 *room = room.saturating_sub(1);
             }
@@ -66,9 +70,12 @@ pub(super) fn take(
 }
 
 fn owners_of(queues: &[OwnersRuns]) -> HashMap<String, String> {
-    let pairs = queues
-        .iter()
-        .flat_map(|queue| queue.runs.iter().map(|run| (run.clone(), queue.owner.clone())));
+    let pairs = queues.iter().flat_map(|queue| {
+        queue
+            .runs
+            .iter()
+            .map(|run| (run.clone(), queue.owner.clone()))
+    });
     pairs.collect()
 }
 
@@ -93,7 +100,12 @@ struct Take<'a> {
 
 impl Take<'_> {
     /// Owners with queued runs, those after the last served one first.
-    fn owners(&self, priority: u8, last: Option<&String>, max: usize) -> Result<Vec<String>, Error> {
+    fn owners(
+        &self,
+        priority: u8,
+        last: Option<&String>,
+        max: usize,
+    ) -> Result<Vec<String>, Error> {
         let begin = last.map_or("", String::as_str);
         let mut owners = self.owners_between(priority, begin, None, max)?;
         if !begin.is_empty() && owners.len() < max {
@@ -114,12 +126,14 @@ impl Take<'_> {
         // An owner without a name is none; the first comes after it.
         let mut after = after.to_owned();
         while owners.len() < max {
-            let sql = "SELECT owner FROM run WHERE status = 'QUEUED' AND priority = ?1 AND owner > ?2
+            let sql =
+                "SELECT owner FROM run WHERE status = 'QUEUED' AND priority = ?1 AND owner > ?2
                        ORDER BY owner LIMIT 1";
             let next = first(self.db, sql, params![priority, after], |row| {
                 Ok(row.get::<_, String>(0)?)
             })?;
-            let Some(next) = next.filter(|next| upto.is_none_or(|upto| next.as_str() <= upto)) else {
+            let Some(next) = next.filter(|next| upto.is_none_or(|upto| next.as_str() <= upto))
+            else {
                 break;
             };
             after.clone_from(&next);
@@ -136,7 +150,8 @@ impl Take<'_> {
         max: usize,
     ) -> Result<(OwnersRuns, Vec<String>), Error> {
         let queued = |own: bool, most: usize| {
-            let sql = "SELECT run_id FROM run WHERE status = 'QUEUED' AND priority = ?1 AND owner = ?2
+            let sql =
+                "SELECT run_id FROM run WHERE status = 'QUEUED' AND priority = ?1 AND owner = ?2
                            AND (parent_run IS NULL) = ?3 AND (?4 >> shard) & 1
                        ORDER BY submitted_at, run_id LIMIT ?5";
             let params = params![priority, owner, own, self.shards, count(most)];
@@ -163,9 +178,12 @@ impl Take<'_> {
     }
 
     fn room_of(&self, owner: &str, limit: u32) -> Result<usize, Error> {
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM run WHERE owner = ?1 AND started_at IS NOT NULL
+        let sql =
+            "SELECT count(*) FROM (SELECT 1 FROM run WHERE owner = ?1 AND started_at IS NOT NULL
                    AND ended_at IS NULL AND parent_run IS NULL LIMIT ?2)";
-        let under_way = first(self.db, sql, params![owner, limit], |row| Ok(row.get::<_, u32>(0)?))?;
+        let under_way = first(self.db, sql, params![owner, limit], |row| {
+            Ok(row.get::<_, u32>(0)?)
+        })?;
         let room = limit.saturating_sub(under_way.unwrap_or(0));
         Ok(usize::try_from(room).unwrap_or(usize::MAX))
     }
