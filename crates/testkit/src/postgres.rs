@@ -80,9 +80,18 @@ impl Postgres {
         self.process.signal(signal);
     }
 
+    /// Sends a signal to it and to its children.
+    pub fn signal_all(&mut self, signal: Signal) {
+        self.process.signal(signal);
+        for pid in self.children() {
+            let pid = pid.to_string();
+            // One may have ended meanwhile.
+            Command::new("kill").args([signal.flag(), &pid]).status().ok();
+        }
+    }
+
     /// The process IDs of its children, which serve the connections.
-    #[must_use]
-    pub fn children(&self) -> Vec<u32> {
+    fn children(&self) -> Vec<u32> {
         let pid = self.process.pid();
         let path = format!("/proc/{pid}/task/{pid}/children");
         let children = fs::read_to_string(path).unwrap_or_default();
