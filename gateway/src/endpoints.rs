@@ -60,7 +60,7 @@ pub(crate) fn all() -> Vec<Endpoint> {
 /// Workflows, their runs and approvals.
 fn of_workflows() -> Vec<Endpoint> {
     use workflows::{
-        approval, approvals, artifacts, catalog, health, logs, run_control, run_events,
+        approval, approvals, artifacts, catalog, health, logs, page, run_control, run_events,
         run_patches, runs, short_runs, tags, versions,
     };
     let described = [
@@ -112,6 +112,8 @@ fn of_workflows() -> Vec<Endpoint> {
         described!(run_events::of_user)
             .streams_events()
             .on_fanout_port(),
+        Endpoint::get("/approvals/{id}", page::show).of_workflows(),
+        Endpoint::get("/approvals/page.js", page::script).of_workflows(),
         Endpoint::get("/health", health::workflows)
             .on_port_alone(Port::Workflows)
             .not_rate_limited(),

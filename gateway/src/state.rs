@@ -89,7 +89,9 @@ impl Gateway {
         let functions = crate::workflows::ir::functions(document);
         let services = functions.iter().map(|(_, service)| service.clone());
         let unknown = self.services.unknown(services.collect()).await;
-        let unserved = functions.iter().filter(|(_, service)| unknown.contains(service));
+        let unserved = functions
+            .iter()
+            .filter(|(_, service)| unknown.contains(service));
         let words = unserved.map(|(node, service)| {
             format!("node {node}: nobody serves {service:?} now, so the node would be skipped")
         });

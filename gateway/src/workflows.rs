@@ -13,6 +13,7 @@ pub(crate) mod ids;
 pub(crate) mod ir;
 pub(crate) mod limits;
 pub(crate) mod owner;
+pub(crate) mod recent;
 pub(crate) mod tags;
 pub(crate) mod versions;
 pub(crate) mod views;

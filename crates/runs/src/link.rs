@@ -111,9 +111,15 @@ mod tests {
     fn a_token_allows_what_it_was_signed_for_until_its_time() {
         let token = sign("s", &link());
         assert_eq!(verify("s", "run.node.0", &token, 999), Ok(link()));
-        assert_eq!(verify("s", "run.node.0", &token, 1_000), Err(LinkError::Expired));
+        assert_eq!(
+            verify("s", "run.node.0", &token, 1_000),
+            Err(LinkError::Expired)
+        );
         for (secret, approval) in [("t", "run.node.0"), ("s", "run.node.1"), ("", "run.node.0")] {
-            assert_eq!(verify(secret, approval, &token, 999), Err(LinkError::Invalid));
+            assert_eq!(
+                verify(secret, approval, &token, 999),
+                Err(LinkError::Invalid)
+            );
         }
     }
 
@@ -124,12 +130,23 @@ mod tests {
             let mut bytes = token.clone().into_bytes();
             bytes[at] = if bytes[at] == b'0' { b'1' } else { b'0' };
             let changed = String::from_utf8(bytes).unwrap();
-            assert_eq!(verify("s", "run.node.0", &changed, 0), Err(LinkError::Invalid), "{changed}");
+            assert_eq!(
+                verify("s", "run.node.0", &changed, 0),
+                Err(LinkError::Invalid),
+                "{changed}"
+            );
         }
         for token in ["", ".", "..", "...", "x.y.z", "3e8..", "3e8.é.00"] {
-            assert_eq!(verify("s", "run.node.0", token, 0), Err(LinkError::Invalid), "{token}");
+            assert_eq!(
+                verify("s", "run.node.0", token, 0),
+                Err(LinkError::Invalid),
+                "{token}"
+            );
         }
         let shorter = &token[..token.len() - 2];
-        assert_eq!(verify("s", "run.node.0", shorter, 0), Err(LinkError::Invalid));
+        assert_eq!(
+            verify("s", "run.node.0", shorter, 0),
+            Err(LinkError::Invalid)
+        );
     }
 }

@@ -6,6 +6,7 @@ pub(super) mod artifacts;
 pub(super) mod catalog;
 pub(super) mod health;
 pub(super) mod logs;
+pub(super) mod page;
 pub(super) mod run_control;
 pub(super) mod run_events;
 pub(super) mod run_patches;

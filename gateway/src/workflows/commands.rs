@@ -32,7 +32,7 @@ impl Workflows {
             kind: kind.to_owned(),
             body,
         };
-        let mut listener = self.changes.listen();
+        let mut listener = self.changes.wait();
         self.ask(store.send(&command)).await.map_err(unknown_run)?;
         let deadline = Instant::now() + self.keys.command_timeout;
         let ids = [command.id];

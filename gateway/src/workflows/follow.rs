@@ -150,7 +150,7 @@ async fn follow(
         .event_streams
         .acquire(request_context::client(&parts, &app.proxies))?;
     let store = app.workflows.store();
-    let mut listener = app.workflows.changes.listen();
+    let mut listener = app.workflows.changes.follow();
     listener.mark();
     let (cursor, told) = match from {
         From::Cursor(cursor) => (cursor, false),
@@ -299,7 +299,12 @@ impl Follower {
         let store = self.app.workflows.store().clone();
         loop {
             self.listener.mark();
-            match store.events(&self.filter, &self.cursor, PAGE).await {
+            let remembered = self.listener.recent(&self.filter, &self.cursor, PAGE);
+            let page = match remembered {
+                Some(page) => Ok(page),
+                None => store.events(&self.filter, &self.cursor, PAGE).await,
+            };
+            match page {
                 Ok(page) if !page.events.is_empty() || page.missed => return Some(page),
                 Ok(page) => self.cursor = page.next,
                 Err(error) => {

@@ -138,6 +138,11 @@ async fn a_signed_link_lets_one_person_decide_on_one_approval_until_it_expires()
     let foreign = pending(&doors, &other).await;
     let foreign = format!("/api/v1/approvals/{}/decide?token={token}", foreign["id"].as_str().unwrap());
     decide(&foreign).await.problem(403);
+    let page = send(doors.request("GET", link["page"].as_str().unwrap())).await;
+    assert_eq!((page.status, &page.headers["referrer-policy"]), (200, &"no-referrer".parse().unwrap()));
+    assert!(page.text.contains("/approvals/page.js"));
+    let script = send(doors.request("GET", "/approvals/page.js")).await;
+    assert_eq!(script.headers["content-type"], "text/javascript; charset=utf-8");
     let shown = send(doors.request("GET", &format!("{path}?token={token}"))).await.expect(200);
     assert_eq!(shown["status"], "pending");
     let decided = decide(url).await.expect(200);

@@ -275,3 +275,19 @@ async fn its_example_workflows_end_and_the_diamonds_join_runs_once() {
     ports.doors.drain().await;
 }
 
+
+#[tokio::test]
+async fn a_task_is_chatted_about_on_the_runners_port() {
+    let mut doors = Doors::start(&[]).await;
+    doors.beside("echo-agent", &[]).await;
+    doors.beside("job-runner", &[("task_agent", "echo-agent")]).await;
+    let client = Client::builder().no_proxy().build().unwrap();
+    let base = format!("http://{}", doors.others[1].grpc_addr);
+    let chat = async |query: &str| send(client.post(format!("{base}/test/chat{query}"))).await;
+    let said = chat("?task=hello%20there").await.expect(200);
+    assert_eq!(said["status"], "success");
+    assert!(said["result"].to_string().contains("hello there"), "{said}");
+    assert_eq!(chat("").await.status, 422);
+    assert_eq!(send(client.get(format!("{base}/test/chat?task=x"))).await.status, 405);
+    doors.drain().await;
+}

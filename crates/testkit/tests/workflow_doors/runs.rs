@@ -228,3 +228,43 @@ async fn too_many_waiting_runs_and_the_predecessors_limits_are_429() {
     );
     doors.drain().await;
 }
+
+#[tokio::test]
+async fn runs_of_each_size_have_a_limit_of_their_own() {
+    let set = [("minute_simple_runs", "2"), ("minute_standard_runs", "1")];
+    let doors = Doors::start(&set).await;
+    let agent = json!({"id": "x", "type": "agent", "config": {"task": "t"}});
+    doors.put("simple", &row()).await;
+    doors
+        .put("standard", &json!({"nodes": [agent], "edges": []}))
+        .await;
+    let run = async |tag: &str| {
+        let path = format!("/api/v1/workflows/{tag}/execute");
+        doors.post(&path, &json!({})).await.status
+    };
+    for (tag, status) in [
+        ("simple", 201),
+        ("standard", 201),
+        ("simple", 201),
+        ("standard", 429),
+        ("simple", 429),
+    ] {
+        assert_eq!(run(tag).await, status, "{tag}");
+    }
+    doors.drain().await;
+}
+
+#[tokio::test]
+async fn runs_are_kept_as_long_as_the_key_or_their_workflow_says() {
+    let doors = Doors::start(&[("run_retention", "5s")]).await;
+    doors.put("main", &row()).await;
+    let mut short = row();
+    short["metadata"] = json!({"retention": {"age_ms": 7, "count": 3}});
+    doors.put("short", &short).await;
+    let store = doors.store();
+    for (tag, keep_ms) in [("main", 5_000), ("short", 7)] {
+        let run = doors.execute(tag, &json!({})).await;
+        assert_eq!(store.run(&run).await.unwrap().keep_ms, keep_ms, "{tag}");
+    }
+    doors.drain().await;
+}

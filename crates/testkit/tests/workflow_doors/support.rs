@@ -136,7 +136,6 @@ impl Doors {
     }
 
     /// Stores a workflow.
-    #[track_caller]
     pub(crate) async fn put(&self, tag: &str, workflow: &Value) -> Value {
         let body = json!({"tag_name": tag, "workflow": workflow});
         self.post("/api/v1/workflows", &body).await.expect(201)
@@ -232,7 +231,9 @@ impl Doors {
     }
 
     pub(crate) async fn details(&self, id: &str) -> Value {
-        self.get(&format!("/api/v1/runs/{id}/details")).await.expect(200)
+        self.get(&format!("/api/v1/runs/{id}/details"))
+            .await
+            .expect(200)
     }
 
     /// Waits until a run has this status.
@@ -263,7 +264,10 @@ impl Doors {
                 tokio::time::sleep(Duration::from_millis(20)).await;
             }
         });
-        assert!(ended.await.is_ok(), "{node} {status} was expected, it is {last}");
+        assert!(
+            ended.await.is_ok(),
+            "{node} {status} was expected, it is {last}"
+        );
         last
     }
 
@@ -271,5 +275,15 @@ impl Doors {
     pub(crate) async fn replace_gateway(&mut self, set: &[(&str, &str)]) {
         let next = start("mesh-gateway", &self.folder, &self.registry, set).await;
         drop(std::mem::replace(&mut self.gateway, next));
+    }
+}
+
+impl Doors {
+    /// The store that the gateway has open.
+    pub(crate) fn store(&self) -> Arc<dyn runs::RunStore> {
+        let path = self.folder.path().join("workflows").display().to_string();
+        let (spec, _) = program("mesh-gateway");
+        let config = local::config(spec, &[("workflows_path", &path)]);
+        work::RunKeys::from_config(&config).open().unwrap()
     }
 }

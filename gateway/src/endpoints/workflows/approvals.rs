@@ -161,7 +161,7 @@ const MAX_LINK: u64 = 30 * 86_400_000;
     params(("id" = String, Path, description = "An approval's id")),
     responses((status = 201, description = "The link, a path of this gateway", body = Object,
         example = json!({"url": "/api/v1/approvals/0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61.ask.0/decide?token=19b…",
-            "token": "19b…", "person": "ada", "expires_at": "2026-01-03T03:04:05.678Z"}))))]
+            "page": "/approvals/0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61.ask.0?token=19b…", "token": "19b…", "person": "ada", "expires_at": "2026-01-03T03:04:05.678Z"}))))]
 pub(in crate::endpoints) async fn link(
     State(app): State<App>,
     Owner(asker): Owner,

@@ -18,7 +18,10 @@ pub(in crate::endpoints) struct Reason {
     /// For people.
     #[serde(default)]
     #[schema(max_length = 1024, nullable = false, example = "not needed any more")]
-    #[expect(dead_code, reason = "any JSON is taken, this describes what is read of it")]
+    #[expect(
+        dead_code,
+        reason = "any JSON is taken, this describes what is read of it"
+    )]
     reason: Option<String>,
 }
 
