@@ -31,7 +31,10 @@ async fn store(server: &Postgres) -> Arc<dyn RunStore> {
 }
 
 async fn is_away(store: &dyn RunStore) {
-    until("the store is away", SOON, async || store.check().await.err()).await;
+    until("the store is away", SOON, async || {
+        store.check().await.err()
+    })
+    .await;
 }
 
 async fn is_back(store: &dyn RunStore) {
@@ -52,7 +55,10 @@ async fn while_postgres_is_away_every_answer_is_that_at_once_and_it_comes_back_b
         let answers = [
             store.run(&run).await.err(),
             store.create_run(&new_run("ann"), 0).await.err(),
-            store.commit(&[commit_of(&leases[0], change(&run))]).await.err(),
+            store
+                .commit(&[commit_of(&leases[0], change(&run))])
+                .await
+                .err(),
             store.lease_shards("r", SOON).await.err(),
         ];
         assert!(asked.elapsed() < AT_ONCE, "{:?}", asked.elapsed());
@@ -64,7 +70,11 @@ async fn while_postgres_is_away_every_answer_is_that_at_once_and_it_comes_back_b
     server.restart().await;
     let begun = Instant::now();
     is_back(store).await;
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(3),
+        "{:?}",
+        begun.elapsed()
+    );
     // The lease is still held.
     commit(store, &lease_of(&leases, &run), ended(&run, 1)).await;
     assert_eq!(store.run(&run).await.unwrap().summary.status, "COMPLETED");
@@ -105,7 +115,10 @@ async fn no_commit_is_lost_or_counted_twice_when_postgres_is_killed_in_between()
     let found = store.run(&run).await.unwrap();
     assert_eq!(found.nodes[0].1, last.to_string().into_bytes());
     let filter = EventFilter::default();
-    let page = store.events(&filter, &EventCursor::default(), 10_000).await.unwrap();
+    let page = store
+        .events(&filter, &EventCursor::default(), 10_000)
+        .await
+        .unwrap();
     let seqs: Vec<u64> = page.events.iter().map(|event| event.seq).collect();
     assert_eq!(seqs, (1..=last).collect::<Vec<_>>());
 }
@@ -119,7 +132,11 @@ async fn a_postgres_that_says_nothing_is_given_up_in_time_and_used_again() {
     let begun = Instant::now();
     let answer = store.check().await;
     assert!(matches!(answer, Err(Error::Unavailable(_))), "{answer:?}");
-    assert!(begun.elapsed() < Duration::from_secs(4), "{:?}", begun.elapsed());
+    assert!(
+        begun.elapsed() < Duration::from_secs(4),
+        "{:?}",
+        begun.elapsed()
+    );
     // The connection that listens has noticed too.
     until("answers come at once", SOON, async || {
         let begun = Instant::now();
@@ -138,10 +155,18 @@ async fn who_waits_for_changes_hears_that_there_may_be_some_after_an_outage() {
     store.check().await.unwrap();
     let interests = [Interest::Events, Interest::Inbox(1), Interest::Answers];
     let quiet = Duration::from_millis(300);
-    while !store.changes("w", &interests, quiet).await.unwrap().is_empty() {}
+    while !store
+        .changes("w", &interests, quiet)
+        .await
+        .unwrap()
+        .is_empty()
+    {}
     server.restart().await;
     let changes = store.changes("w", &interests, SOON).await.unwrap();
-    assert_eq!((changes.inbox, changes.events, changes.answers), (1, u64::MAX, true));
+    assert_eq!(
+        (changes.inbox, changes.events, changes.answers),
+        (1, u64::MAX, true)
+    );
 }
 
 #[tokio::test]
@@ -158,11 +183,15 @@ async fn many_that_open_an_empty_database_at_once_make_its_tables_once() {
     }
     // One that a newer program has changed is left alone.
     let url = address.clone();
-    let (client, connection) =
-        tokio_postgres::connect(&url, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&url, tokio_postgres::NoTls)
+        .await
+        .unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { connection.await.unwrap() });
-    client.batch_execute("INSERT INTO mesh_runs_form VALUES (999)").await.unwrap();
+    client
+        .batch_execute("INSERT INTO mesh_runs_form VALUES (999)")
+        .await
+        .unwrap();
     let refused = open(&address, &options()).unwrap().check().await;
     let Err(Error::Damaged(reason)) = refused else {
         panic!("{refused:?}");
@@ -180,8 +209,9 @@ async fn events_have_a_partition_of_their_week_and_empty_ones_of_the_past_go() {
     let mut next = change(&run);
     next.events = events([1]);
     commit(store, &held, next).await;
-    let (client, connection) =
-        tokio_postgres::connect(&address, tokio_postgres::NoTls).await.unwrap();
+    let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls)
+        .await
+        .unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { connection.await.unwrap() });
     let count = async |sql: &str| client.query_one(sql, &[]).await.unwrap().get::<_, i64>(0);
@@ -191,11 +221,21 @@ async fn events_have_a_partition_of_their_week_and_empty_ones_of_the_past_go() {
     let before = count(partitions).await;
     assert!(before > 4, "{before}");
     // One of long ago, without events.
-    let old = "CREATE TABLE event_w100 PARTITION OF event FOR VALUES FROM (60480000000) TO (61084800000)";
+    let old =
+        "CREATE TABLE event_w100 PARTITION OF event FOR VALUES FROM (60480000000) TO (61084800000)";
     client.batch_execute(old).await.unwrap();
     store.sweep(1).await.unwrap();
-    assert_eq!(count(partitions).await, before + 1, "it is kept while the clock says so");
-    let now = std::time::UNIX_EPOCH.elapsed().unwrap().as_millis().try_into().unwrap();
+    assert_eq!(
+        count(partitions).await,
+        before + 1,
+        "it is kept while the clock says so"
+    );
+    let now = std::time::UNIX_EPOCH
+        .elapsed()
+        .unwrap()
+        .as_millis()
+        .try_into()
+        .unwrap();
     store.sweep(now).await.unwrap();
     assert_eq!(count(partitions).await, before);
     // Without partitions, events go to the default.
@@ -225,13 +265,19 @@ async fn nothing_to_do_is_a_few_statements_a_second() {
     let store = &*open(&address, &options()).unwrap();
     store.check().await.unwrap();
     let (client, connection) =
-        tokio_postgres::connect(&server.url("postgres"), tokio_postgres::NoTls).await.unwrap();
+        tokio_postgres::connect(&server.url("postgres"), tokio_postgres::NoTls)
+            .await
+            .unwrap();
     let mut tasks = tokio::task::JoinSet::new();
     tasks.spawn(async move { connection.await.unwrap() });
     let database = address.rsplit('/').next().unwrap();
     let transactions = async || {
         let sql = "SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = $1";
-        client.query_one(sql, &[&database]).await.unwrap().get::<_, i64>(0)
+        client
+            .query_one(sql, &[&database])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
     };
     tokio::time::sleep(Duration::from_secs(2)).await;
     let before = transactions().await;

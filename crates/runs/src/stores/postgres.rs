@@ -242,7 +242,10 @@ impl RunStore for Postgres {
     async fn run(&self, run_id: &str) -> Result<RunRecord, Error> {
         let run_ids = [call::text(run_id).into_owned()];
         let found = load::records(&mut self.session().await?, &run_ids).await?;
-        found.into_iter().next().ok_or_else(|| admission::unknown_run(run_id))
+        found
+            .into_iter()
+            .next()
+            .ok_or_else(|| admission::unknown_run(run_id))
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage, Error> {

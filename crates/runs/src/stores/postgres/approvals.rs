@@ -11,12 +11,13 @@ use super::{
     pool::{Lent, Pool},
 };
 use crate::{
-    Approval, ApprovalFilter, ApprovalState, Changes, Decision, DecisionOutcome, Error, NewApproval,
-    decision,
+    Approval, ApprovalFilter, ApprovalState, Changes, Decision, DecisionOutcome, Error,
+    NewApproval, decision,
     stores::questions::{self, Question},
 };
 
-const COLUMNS: &str = "a.key, a.run_id, a.node_id, a.message, a.options, a.context, a.due_at, r.owner, r.tag,
+const COLUMNS: &str =
+    "a.key, a.run_id, a.node_id, a.message, a.options, a.context, a.due_at, r.owner, r.tag,
     a.state, a.decisions, a.escalated, a.created_at";
 const FROM: &str = "approval a JOIN run r ON r.run_id = a.run_id";
 
@@ -51,10 +52,15 @@ pub(super) fn open<'a>(calls: &mut Vec<Call<'a>>, asked: Vec<(u16, &'a NewApprov
         return;
     }
     // One that is asked twice in one go is asked as it was last.
-    let asked: BTreeMap<&str, (u16, &NewApproval)> =
-        asked.into_iter().map(|(shard, asked)| (&*asked.key, (shard, asked))).collect();
+    let asked: BTreeMap<&str, (u16, &NewApproval)> = asked
+        .into_iter()
+        .map(|(shard, asked)| (&*asked.key, (shard, asked)))
+        .collect();
     let each = || asked.values().map(|(_, asked)| *asked);
-    let shards: Vec<i16> = asked.values().map(|(shard, _)| shard.cast_signed()).collect();
+    let shards: Vec<i16> = asked
+        .values()
+        .map(|(shard, _)| shard.cast_signed())
+        .collect();
     let keys: Vec<&str> = each().map(|asked| &*asked.key).collect();
     let runs: Vec<&str> = each().map(|asked| &*asked.run_id).collect();
     let nodes: Vec<Option<&str>> = each().map(|asked| asked.node_id.as_deref()).collect();
@@ -72,7 +78,11 @@ pub(super) fn open<'a>(calls: &mut Vec<Call<'a>>, asked: Vec<(u16, &'a NewApprov
             context = excluded.context, due_at = excluded.due_at, next_at = excluded.next_at, state = 'pending',
             decisions = '[]', escalated = 0, created_at = excluded.created_at
         WHERE approval.state <> 'pending'";
-    let call = Call::new(sql).with(keys).with(runs).with(shards).with(nodes);
+    let call = Call::new(sql)
+        .with(keys)
+        .with(runs)
+        .with(shards)
+        .with(nodes);
     let call = call.with(messages).with(options).with(contexts).with(due);
     calls.push(call.with(next).with(int(now)));
 }

@@ -115,9 +115,10 @@ impl From<tokio_postgres::Error> for Error {
         let reason = format!("{} ({})", said.message(), said.code().code());
         let class = said.code().code().get(..2).unwrap_or_default();
         match (class, said.code()) {
-            ("22", &(SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER)) => {
-                Self::Invalid(reason)
-            }
+            (
+                "22",
+                &(SqlState::CHARACTER_NOT_IN_REPERTOIRE | SqlState::UNTRANSLATABLE_CHARACTER),
+            ) => Self::Invalid(reason),
             // What it is asked is right: it holds other tables, or its files are damaged.
             ("22" | "42" | "XX" | "21" | "23", _) => Self::Damaged(reason),
             _ => Self::Unavailable(reason),
@@ -128,7 +129,9 @@ impl From<tokio_postgres::Error> for Error {
 fn cause_is_io(error: &tokio_postgres::Error) -> bool {
     use std::error::Error as _;
 
-    error.source().is_some_and(|cause| cause.is::<std::io::Error>())
+    error
+        .source()
+        .is_some_and(|cause| cause.is::<std::io::Error>())
 }
 
 /// A column of a row, by its place.
@@ -136,7 +139,8 @@ pub(super) fn column<'r, T: FromSql<'r>>(
     row: &'r tokio_postgres::Row,
     place: usize,
 ) -> Result<T, Error> {
-    row.try_get(place).map_err(|error| Error::Damaged(error.to_string()))
+    row.try_get(place)
+        .map_err(|error| Error::Damaged(error.to_string()))
 }
 
 /// A number that is never negative.

@@ -68,7 +68,11 @@ async fn at_once(
 ) -> Result<(Vec<CommitOutcome>, Changes), Trouble> {
     let mut held: (Vec<i16>, Vec<i64>, Vec<i64>, Vec<i64>) = Default::default();
     for commit in commits {
-        let numbers = commit.runs.iter().flat_map(|run| &run.events).map(|(number, _)| *number);
+        let numbers = commit
+            .runs
+            .iter()
+            .flat_map(|run| &run.events)
+            .map(|(number, _)| *number);
         let (first, last) = numbers.fold((u64::MAX, 0), |(first, last), number| {
             (first.min(number), last.max(number))
         });
@@ -85,7 +89,11 @@ async fn at_once(
     if held.0.is_empty() {
         return Ok((Vec::new(), Changes::default()));
     }
-    let hold = Call::new(HOLD).with(held.0).with(held.1).with(held.2).with(held.3);
+    let hold = Call::new(HOLD)
+        .with(held.0)
+        .with(held.1)
+        .with(held.2)
+        .with(held.3);
     let mut calls = vec![hold];
     let changes = write(&mut calls, commits.iter());
     calls.extend(notify(changes, own));
@@ -99,7 +107,10 @@ async fn one_by_one(
     own: u64,
     commits: &[Commit],
 ) -> Result<(Vec<CommitOutcome>, Changes), Trouble> {
-    let shards: Vec<i16> = commits.iter().map(|commit| commit.shard.cast_signed()).collect();
+    let shards: Vec<i16> = commits
+        .iter()
+        .map(|commit| commit.shard.cast_signed())
+        .collect();
     let lock = "SELECT shard, epoch, last_seq FROM shard WHERE shard = ANY($1) ORDER BY shard FOR NO KEY UPDATE";
     let rows = session
         .run(&[Call::plain("BEGIN"), Call::new(lock).with(shards)])
@@ -124,7 +135,11 @@ async fn one_by_one(
             Ok(Numbers::Next(last)) => {
                 *last_seq = last;
                 let sql = "UPDATE shard SET last_seq = $2 WHERE shard = $1";
-                calls.push(Call::new(sql).with(commit.shard.cast_signed()).with(int(last)));
+                calls.push(
+                    Call::new(sql)
+                        .with(commit.shard.cast_signed())
+                        .with(int(last)),
+                );
             }
             Err(error) => {
                 session.roll_back().await?;
@@ -157,11 +172,14 @@ fn write<'a>(
     }
     events(calls, &runs, now, &mut changes);
     timers(calls, &runs);
-    let opened = runs.iter().flat_map(|(shard, run)| {
-        run.approvals_opened.iter().map(|asked| (*shard, asked))
-    });
+    let opened = runs
+        .iter()
+        .flat_map(|(shard, run)| run.approvals_opened.iter().map(|asked| (*shard, asked)));
     approvals::open(calls, opened.collect(), now);
-    approvals::close(calls, runs.iter().flat_map(|(_, run)| &run.approvals_closed));
+    approvals::close(
+        calls,
+        runs.iter().flat_map(|(_, run)| &run.approvals_closed),
+    );
     let children: Vec<_> = runs.iter().flat_map(|(_, run)| &run.children).collect();
     create::insert(calls, &children, now, &mut changes);
     let commands = runs.iter().flat_map(|(_, run)| &run.commands).collect();
@@ -177,7 +195,10 @@ fn update<'a>(runs: &[(u16, &'a RunChange)]) -> Call<'a> {
     let maybe = |at: Option<u64>| at.map(int);
     let ids: Vec<&str> = runs.iter().map(|(_, run)| run.run_id.as_str()).collect();
     let status: Vec<&str> = runs.iter().map(|(_, run)| run.status.as_str()).collect();
-    let error: Vec<_> = runs.iter().map(|(_, run)| run.error.as_deref().map(text)).collect();
+    let error: Vec<_> = runs
+        .iter()
+        .map(|(_, run)| run.error.as_deref().map(text))
+        .collect();
     let started: Vec<_> = runs.iter().map(|(_, run)| maybe(run.started_at)).collect();
     let ended: Vec<_> = runs.iter().map(|(_, run)| maybe(run.ended_at)).collect();
     let idle: Vec<bool> = runs.iter().map(|(_, run)| run.idle).collect();
@@ -223,21 +244,21 @@ fn events<'a>(
     now: u64,
     changes: &mut Changes,
 ) {
-    let mut columns: (Vec<i16>, Vec<i64>, Vec<&str>, Vec<Vec<u8>>) = Default::default();
+    let (mut shards, mut seqs, mut ids, mut arrays) = (vec![], vec![], vec![], vec![]);
     for (shard, run) in runs {
         for (last, events) in numbers::ranges(&run.events) {
-            columns.0.push(shard.cast_signed());
-            columns.1.push(int(last));
-            columns.2.push(&run.run_id);
-            columns.3.push(events);
+            shards.push(shard.cast_signed());
+            seqs.push(int(last));
+            ids.push(&*run.run_id);
+            arrays.push(events);
             changes.in_events(*shard);
         }
     }
-    if !columns.0.is_empty() {
+    if !shards.is_empty() {
         let sql = "INSERT INTO event (shard, seq, run_id, events, at)
             SELECT e.*, $5 FROM unnest($1::int2[], $2::int8[], $3::text[], $4::bytea[]) AS e";
-        let call = Call::new(sql).with(columns.0).with(columns.1).with(columns.2);
-        calls.push(call.with(columns.3).with(int(now)));
+        let call = Call::new(sql).with(shards).with(seqs).with(ids);
+        calls.push(call.with(arrays).with(int(now)));
     }
 }
 
@@ -288,11 +309,20 @@ fn outbox<'a>(
             ON CONFLICT (shard, number) DO UPDATE SET run_id = excluded.run_id, effect = excluded.effect";
         let (shards, numbers): (Vec<i16>, Vec<i64>) = entries.keys().copied().unzip();
         let (ids, effects): (Vec<&str>, Vec<&[u8]>) = entries.values().copied().unzip();
-        calls.push(Call::new(sql).with(shards).with(numbers).with(ids).with(effects));
+        calls.push(
+            Call::new(sql)
+                .with(shards)
+                .with(numbers)
+                .with(ids)
+                .with(effects),
+        );
     }
     let done = commits.flat_map(|commit| {
         let shard = commit.shard.cast_signed();
-        commit.outbox_done.iter().map(move |number| (shard, int(*number)))
+        commit
+            .outbox_done
+            .iter()
+            .map(move |number| (shard, int(*number)))
     });
     let (shards, numbers): (Vec<i16>, Vec<i64>) = done.unzip();
     if !shards.is_empty() {

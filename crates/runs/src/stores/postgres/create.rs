@@ -40,7 +40,10 @@ pub(super) async fn serve(
 ) {
     let mut batch = Vec::with_capacity(BATCH);
     while requests.recv_many(&mut batch, BATCH).await > 0 {
-        let runs: Vec<_> = batch.iter().map(|request| (&request.run, request.max_queued)).collect();
+        let runs: Vec<_> = batch
+            .iter()
+            .map(|request| (&request.run, request.max_queued))
+            .collect();
         let outcomes = create(&pool, own, &runs).await;
         let outcomes = match outcomes {
             Ok((outcomes, changes)) => {
@@ -96,7 +99,8 @@ async fn try_create(
         for ((run, _), outcome) in runs.iter().zip(&mut outcomes) {
             *outcome = known_key(run, &known);
         }
-        let sql = "SELECT count(*) FROM (SELECT 1 FROM run WHERE status = 'QUEUED' LIMIT $1) AS queued";
+        let sql =
+            "SELECT count(*) FROM (SELECT 1 FROM run WHERE status = 'QUEUED' LIMIT $1) AS queued";
         let queued = session.first(Call::new(sql).with(int(most.max(1)))).await?;
         let mut queued = queued.map_or(Ok(0), |row| number(&row, 0))?;
         for ((_, max), outcome) in runs.iter().zip(&mut outcomes) {
@@ -161,20 +165,31 @@ async fn claim_keys(
         session.run(&[Call::plain("BEGIN")]).await?;
         return Ok(Known::new());
     }
-    let (owners, keys): (Vec<_>, Vec<_>) =
-        keyed.keys().map(|(owner, key)| (text(owner), text(key))).unzip();
-    let (fingerprints, ids): (Vec<_>, Vec<_>) =
-        keyed.values().map(|(fingerprint, id)| (text(fingerprint), *id)).unzip();
+    let (owners, keys): (Vec<_>, Vec<_>) = keyed
+        .keys()
+        .map(|(owner, key)| (text(owner), text(key)))
+        .unzip();
+    let (fingerprints, ids): (Vec<_>, Vec<_>) = keyed
+        .values()
+        .map(|(fingerprint, id)| (text(fingerprint), *id))
+        .unzip();
     let claim = "INSERT INTO idempotency (owner, key, fingerprint, run_id)
         SELECT * FROM unnest($1::text[], $2::text[], $3::text[], $4::text[]) ON CONFLICT DO NOTHING";
-    let claim = Call::new(claim).with(owners.clone()).with(keys.clone()).with(fingerprints).with(ids);
+    let claim = Call::new(claim)
+        .with(owners.clone())
+        .with(keys.clone())
+        .with(fingerprints)
+        .with(ids);
     let read = "SELECT i.owner, i.key, i.fingerprint, i.run_id
         FROM unnest($1::text[], $2::text[]) AS w(owner, key) JOIN idempotency i USING (owner, key)";
     let read = Call::new(read).with(owners).with(keys);
     let rows = session.run(&[Call::plain("BEGIN"), claim, read]).await?;
     let mut known = Known::new();
     for row in rows.get(2).into_iter().flatten() {
-        known.insert((column(row, 0)?, column(row, 1)?), (column(row, 2)?, column(row, 3)?));
+        known.insert(
+            (column(row, 0)?, column(row, 1)?),
+            (column(row, 2)?, column(row, 3)?),
+        );
     }
     Ok(known)
 }
@@ -231,13 +246,21 @@ pub(super) fn insert<'a>(
 }
 
 fn insert_runs<'a>(runs: &[&'a NewRun], now: u64) -> Call<'a> {
-    let shards: Vec<i16> = runs.iter().map(|run| shard_of(&run.run_id).cast_signed()).collect();
+    let shards: Vec<i16> = runs
+        .iter()
+        .map(|run| shard_of(&run.run_id).cast_signed())
+        .collect();
     let texts = |of: fn(&NewRun) -> &str| runs.iter().map(|run| text(of(run))).collect::<Vec<_>>();
     let maybe = |of: fn(&NewRun) -> Option<&str>| {
         runs.iter().map(|run| of(run).map(text)).collect::<Vec<_>>()
     };
-    let snapshots: Vec<String> = runs.iter().map(|run| run.tags_snapshot.to_string()).collect();
-    let labels = runs.iter().map(|run| serde_json::to_string(&run.labels).unwrap_or_default());
+    let snapshots: Vec<String> = runs
+        .iter()
+        .map(|run| run.tags_snapshot.to_string())
+        .collect();
+    let labels = runs
+        .iter()
+        .map(|run| serde_json::to_string(&run.labels).unwrap_or_default());
     let starts: Vec<&[u8]> = runs.iter().map(|run| &*run.start).collect();
     let ranks: Vec<i16> = runs.iter().map(|run| rank(run.priority)).collect();
     let keep: Vec<i64> = runs.iter().map(|run| int(run.keep_ms)).collect();
@@ -275,16 +298,26 @@ pub(super) fn rank(priority: u8) -> i16 {
     i16::from(5_u8.saturating_sub(priority))
 }
 
+/// A record, and of a header the active nodes.
+type Record<'a> = (&'a [u8], Option<String>);
+
 /// Node records to be written, and the content that they name.
 #[derive(Debug, Default)]
 pub(super) struct Records<'a> {
-    records: BTreeMap<(&'a str, &'a str), (&'a [u8], Option<String>)>,
+    /// By run and key.
+    records: BTreeMap<(&'a str, &'a str), Record<'a>>,
     named: BTreeSet<(&'a str, String)>,
 }
 
 impl<'a> Records<'a> {
     /// A record; the header has the empty key.
-    pub(super) fn put(&mut self, run: &'a str, key: &'a str, record: &'a [u8], active: Option<String>) {
+    pub(super) fn put(
+        &mut self,
+        run: &'a str,
+        key: &'a str,
+        record: &'a [u8],
+        active: Option<String>,
+    ) {
         self.names(run, record);
         self.records.insert((run, key), (record, active));
     }
@@ -318,20 +351,16 @@ impl<'a> Records<'a> {
 
     fn write(self, calls: &mut Vec<Call<'a>>, sql: &'static str) {
         if !self.records.is_empty() {
-            let mut columns: (Vec<&str>, Vec<&str>, Vec<&[u8]>, Vec<Option<String>>) =
-                Default::default();
-            for ((run, key), (record, active)) in self.records {
-                columns.0.push(run);
-                columns.1.push(key);
-                columns.2.push(record);
-                columns.3.push(active);
-            }
-            let call = Call::new(sql).with(columns.0).with(columns.1);
-            calls.push(call.with(columns.2).with(columns.3));
+            let (keys, records): (Vec<_>, Vec<_>) = self.records.into_iter().unzip();
+            let (runs, keys): (Vec<&str>, Vec<&str>) = keys.into_iter().unzip();
+            let (records, active): (Vec<&[u8]>, Vec<Option<String>>) = records.into_iter().unzip();
+            let call = Call::new(sql).with(runs).with(keys);
+            calls.push(call.with(records).with(active));
         }
         if !self.named.is_empty() {
             let (runs, ids): (Vec<&str>, Vec<String>) = self.named.into_iter().unzip();
-            let sql = "INSERT INTO blob_use (run_id, blob) SELECT * FROM unnest($1::text[], $2::text[])
+            let sql =
+                "INSERT INTO blob_use (run_id, blob) SELECT * FROM unnest($1::text[], $2::text[])
                 ON CONFLICT DO NOTHING";
             calls.push(Call::new(sql).with(runs).with(ids));
         }

@@ -113,7 +113,10 @@ pub(super) async fn events(
 
 /// Lets each part end where a range of events ends: ranges are read as a whole.
 async fn whole_ranges(session: &mut Lent, asked: &mut [(u16, u64, u64)]) -> Result<(), Trouble> {
-    let shards: Vec<i16> = asked.iter().map(|(shard, ..)| shard.cast_signed()).collect();
+    let shards: Vec<i16> = asked
+        .iter()
+        .map(|(shard, ..)| shard.cast_signed())
+        .collect();
     let upto: Vec<i64> = asked.iter().map(|(.., upto)| int(*upto)).collect();
     let sql = "SELECT (SELECT min(e.seq) FROM event e WHERE e.shard = w.shard AND e.seq >= w.upto)
         FROM unnest($1::int2[], $2::int8[]) WITH ORDINALITY AS w(shard, upto, place) ORDER BY w.place";

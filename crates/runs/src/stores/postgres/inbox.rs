@@ -13,11 +13,7 @@ use crate::{
 };
 
 /// Sends a command for a door.
-pub(super) async fn send(
-    pool: &Arc<Pool>,
-    own: u64,
-    command: &Command,
-) -> Result<Changes, Error> {
+pub(super) async fn send(pool: &Arc<Pool>, own: u64, command: &Command) -> Result<Changes, Error> {
     let mut changes = Changes::default();
     let mut calls = Vec::new();
     let sql = "SELECT 1 FROM run WHERE run_id = $1";
@@ -55,7 +51,10 @@ pub(super) fn put<'a>(
         FROM unnest($1::text[], $2::int2[], $3::text[], $4::text[], $5::text[])
             WITH ORDINALITY AS c(id, shard, run_id, kind, body, place)
         JOIN run r ON r.run_id = c.run_id ORDER BY c.place ON CONFLICT (id) DO NOTHING";
-    let call = Call::new(sql).with(columns.0).with(columns.1).with(columns.2);
+    let call = Call::new(sql)
+        .with(columns.0)
+        .with(columns.1)
+        .with(columns.2);
     calls.push(call.with(columns.3).with(columns.4));
 }
 
@@ -69,7 +68,9 @@ pub(super) async fn waiting(
         LATERAL (SELECT * FROM signal s WHERE s.shard = w.shard AND s.answered_at IS NULL
             ORDER BY s.number LIMIT $2) AS c
         ORDER BY c.number LIMIT $2";
-    let rows = session.rows(Call::new(sql).with(shards).with(count(max))).await?;
+    let rows = session
+        .rows(Call::new(sql).with(shards).with(count(max)))
+        .await?;
     let items = rows.iter().map(|row| {
         Ok(InboxItem {
             number: number(row, 0)?,
@@ -94,8 +95,14 @@ pub(super) fn answer<'a>(
         return;
     }
     let numbers: Vec<i64> = answered.iter().map(|(number, ..)| int(*number)).collect();
-    let statuses: Vec<i32> = answered.iter().map(|(.., answer)| i32::from(answer.status)).collect();
-    let bodies: Vec<String> = answered.iter().map(|(.., answer)| answer.body.to_string()).collect();
+    let statuses: Vec<i32> = answered
+        .iter()
+        .map(|(.., answer)| i32::from(answer.status))
+        .collect();
+    let bodies: Vec<String> = answered
+        .iter()
+        .map(|(.., answer)| answer.body.to_string())
+        .collect();
     let sql = "UPDATE signal s SET status = c.status, answer = c.answer, answered_at = $4
         FROM unnest($1::int8[], $2::int4[], $3::text[]) AS c(number, status, answer)
         WHERE s.number = c.number";
@@ -108,7 +115,8 @@ pub(super) async fn answers(
     session: &mut Lent,
     ids: &[String],
 ) -> Result<Vec<(String, CommandAnswer)>, Error> {
-    let sql = "SELECT id, status, answer FROM signal WHERE id = ANY($1) AND answered_at IS NOT NULL";
+    let sql =
+        "SELECT id, status, answer FROM signal WHERE id = ANY($1) AND answered_at IS NOT NULL";
     let rows = session.rows(Call::new(sql).with(ids)).await?;
     let answers = rows.iter().map(|row| {
         let answer = CommandAnswer {
@@ -133,7 +141,10 @@ pub(super) async fn due_timers(
     let next = "SELECT min(t.due_at) FROM unnest($1::int2[]) AS w(shard),
         LATERAL (SELECT due_at FROM timer i WHERE i.shard = w.shard AND i.due_at > $2
             ORDER BY i.due_at LIMIT 1) AS t";
-    let due = Call::new(due).with(shards.clone()).with(int(now)).with(count(max));
+    let due = Call::new(due)
+        .with(shards.clone())
+        .with(int(now))
+        .with(count(max));
     let next = Call::new(next).with(shards).with(int(now));
     let rows = session.run(&[due, next]).await?;
     let due = rows.first().into_iter().flatten().map(|row| {
@@ -154,7 +165,9 @@ pub(super) async fn due_timers(
 /// Effects that are not noted as carried out.
 pub(super) async fn outbox(session: &mut Lent, shard: u16) -> Result<Vec<OutboxEntry>, Trouble> {
     let sql = "SELECT run_id, number, effect FROM outbox WHERE shard = $1 ORDER BY number";
-    let rows = session.rows(Call::new(sql).with(shard.cast_signed())).await?;
+    let rows = session
+        .rows(Call::new(sql).with(shard.cast_signed()))
+        .await?;
     let entries = rows.iter().map(|row| {
         Ok(OutboxEntry {
             run_id: column(row, 0)?,

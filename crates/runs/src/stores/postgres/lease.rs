@@ -15,7 +15,10 @@ const LOCK: &str = "SELECT pg_advisory_xact_lock(7310577388471021)";
 
 /// The shards of leases.
 pub(super) fn shards(leases: &[ShardLease]) -> Vec<i16> {
-    leases.iter().map(|lease| lease.shard.cast_signed()).collect()
+    leases
+        .iter()
+        .map(|lease| lease.shard.cast_signed())
+        .collect()
 }
 
 /// Renews the lease of a runner, and brings it to its share.
@@ -51,13 +54,17 @@ async fn try_lease(
             Call::plain("BEGIN; SET LOCAL synchronous_commit = off"),
             Call::new(LOCK),
             Call::new("DELETE FROM runner WHERE expires_at <= clock_timestamp()"),
-            Call::new(renew).with(runner).with(ttl.as_secs_f64() * 1000.0),
+            Call::new(renew)
+                .with(runner)
+                .with(ttl.as_secs_f64() * 1000.0),
             Call::new("SELECT name FROM runner"),
             owned(runner),
         ])
         .await?;
     let rows_of = |place: usize| rows.get(place).into_iter().flatten();
-    let alive: Vec<String> = rows_of(4).map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+    let alive: Vec<String> = rows_of(4)
+        .map(|row| column(row, 0))
+        .collect::<Result<_, _>>()?;
     let mut held: Vec<ShardLease> = rows_of(5).map(read).collect::<Result<_, _>>()?;
     let share = share(&alive, runner);
     let given = held.split_off(share.min(held.len()));
@@ -109,17 +116,17 @@ fn give_up(leases: &[ShardLease], changes: &mut Changes) -> Call<'static> {
 }
 
 /// Gives all shards of a runner up.
-pub(super) async fn release(
-    pool: &Arc<Pool>,
-    own: u64,
-    runner: &str,
-) -> Result<Changes, Error> {
+pub(super) async fn release(pool: &Arc<Pool>, own: u64, runner: &str) -> Result<Changes, Error> {
     let mut session = pool.session().await?;
     let rows = session
         .run(&[Call::plain("BEGIN"), Call::new(LOCK), owned(runner)])
         .await?;
-    let held: Vec<ShardLease> =
-        rows.get(2).into_iter().flatten().map(read).collect::<Result<_, _>>()?;
+    let held: Vec<ShardLease> = rows
+        .get(2)
+        .into_iter()
+        .flatten()
+        .map(read)
+        .collect::<Result<_, _>>()?;
     let mut changes = Changes::default();
     let mut calls = vec![
         give_up(&held, &mut changes),

@@ -61,12 +61,7 @@ pub(super) fn name(config: &tokio_postgres::Config) -> String {
 }
 
 /// Why the connection ended after it was there; an error, why it never was.
-async fn connected(
-    pool: &Pool,
-    hub: &Hub,
-    own: u64,
-    generation: u64,
-) -> Result<Error, Error> {
+async fn connected(pool: &Pool, hub: &Hub, own: u64, generation: u64) -> Result<Error, Error> {
     let connecting = timeout(pool.timeout, pool.config.connect(NoTls)).await;
     let (client, mut connection) = connecting.map_err(|_| silent())??;
     let messages = async {
@@ -123,7 +118,9 @@ pub(super) fn text(changes: Changes, own: u64) -> String {
 
 /// Changes that another process tells of. What is of another form may be anything.
 fn read(payload: &str, own: u64) -> Option<Changes> {
-    let mut numbers = payload.split(' ').map(|text| u64::from_str_radix(text, 16).ok());
+    let mut numbers = payload
+        .split(' ')
+        .map(|text| u64::from_str_radix(text, 16).ok());
     let mut next = || numbers.next().flatten();
     let read = (|| Some((next()?, next()?, next()?, next()?)))();
     let Some((from, inbox, events, answers)) = read else {

@@ -58,7 +58,10 @@ pub(super) async fn records(
         FROM unnest($1::text[]) AS w(run_id) JOIN node n USING (run_id) WHERE n.key > ''
         ORDER BY n.run_id, n.key";
     let rows = session
-        .run(&[Call::new(runs).with(run_ids), Call::new(nodes).with(run_ids)])
+        .run(&[
+            Call::new(runs).with(run_ids),
+            Call::new(nodes).with(run_ids),
+        ])
         .await?;
     let mut found = HashMap::new();
     for row in rows.first().into_iter().flatten() {
@@ -78,13 +81,21 @@ pub(super) async fn records(
             record.nodes.push((column(row, 1)?, column(row, 2)?));
         }
     }
-    Ok(run_ids.iter().filter_map(|run_id| found.remove(run_id)).collect())
+    Ok(run_ids
+        .iter()
+        .filter_map(|run_id| found.remove(run_id))
+        .collect())
 }
 
 /// The running ones of a shard.
 pub(super) async fn running(session: &mut Lent, shard: u16) -> Result<Vec<RunRecord>, Trouble> {
     let sql = "SELECT run_id FROM run WHERE status = 'RUNNING' AND NOT idle AND shard = $1";
-    let rows = session.rows(Call::new(sql).with(shard.cast_signed())).await?;
-    let run_ids: Vec<String> = rows.iter().map(|row| column(row, 0)).collect::<Result<_, _>>()?;
+    let rows = session
+        .rows(Call::new(sql).with(shard.cast_signed()))
+        .await?;
+    let run_ids: Vec<String> = rows
+        .iter()
+        .map(|row| column(row, 0))
+        .collect::<Result<_, _>>()?;
     records(session, &run_ids).await
 }

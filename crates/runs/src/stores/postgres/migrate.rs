@@ -37,7 +37,8 @@ async fn migrate_locked(client: &Client) -> Result<(), Error> {
         )));
     };
     for (number, migration) in (done + 1..).zip(missing) {
-        let sql = format!("BEGIN; {migration}; INSERT INTO mesh_runs_form VALUES ({number}); COMMIT");
+        let sql =
+            format!("BEGIN; {migration}; INSERT INTO mesh_runs_form VALUES ({number}); COMMIT");
         if let Err(error) = client.batch_execute(&sql).await {
             client.batch_execute("ROLLBACK").await?;
             return Err(error.into());

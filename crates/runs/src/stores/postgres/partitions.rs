@@ -38,7 +38,9 @@ pub(super) async fn drop_empty(client: &Client, now: u64) -> Result<(), Error> {
                WHERE inhparent = 'event'::regclass";
     for row in client.query(sql, &[]).await? {
         let name: String = row.try_get(0)?;
-        let week = name.strip_prefix("event_w").and_then(|week| week.parse::<u64>().ok());
+        let week = name
+            .strip_prefix("event_w")
+            .and_then(|week| week.parse::<u64>().ok());
         if week.is_none_or(|week| week + 1 >= now / WEEK) {
             continue;
         }

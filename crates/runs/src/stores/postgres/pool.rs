@@ -60,7 +60,9 @@ impl Pool {
         let session = loop {
             let idle = self.idle.lock().pop();
             match idle {
-                Some(idle) if idle.generation == generation && !idle.client.is_closed() => break idle,
+                Some(idle) if idle.generation == generation && !idle.client.is_closed() => {
+                    break idle;
+                }
                 Some(_) => {}
                 None => break self.connect(generation).await?,
             }
@@ -136,13 +138,16 @@ impl Session {
     async fn run(&mut self, calls: &[Call<'_>]) -> Result<Vec<Vec<Row>>, Trouble> {
         let statements = self.prepared(calls).await?;
         let client = &self.client;
-        let sent = calls.iter().zip(&statements).map(|(call, statement)| async move {
-            let params = call.params();
-            match statement {
-                Some(statement) => client.query(statement, &params).await,
-                None => client.batch_execute(&call.sql).await.map(|()| Vec::new()),
-            }
-        });
+        let sent = calls
+            .iter()
+            .zip(&statements)
+            .map(|(call, statement)| async move {
+                let params = call.params();
+                match statement {
+                    Some(statement) => client.query(statement, &params).await,
+                    None => client.batch_execute(&call.sql).await.map(|()| Vec::new()),
+                }
+            });
         // Each is sent when it is polled first, which is in order.
         let answers = timeout(self.timeout, futures_util::future::join_all(sent)).await;
         let answers = answers.map_err(|_| silent())?;
@@ -169,7 +174,10 @@ impl Session {
                 self.statements.insert(sql.to_owned(), statement?);
             }
             // Others of these calls may have been forgotten.
-            if calls.iter().any(|call| !call.plain && !self.statements.contains_key(&*call.sql)) {
+            if calls
+                .iter()
+                .any(|call| !call.plain && !self.statements.contains_key(&*call.sql))
+            {
                 return Box::pin(self.prepared(calls)).await;
             }
         }

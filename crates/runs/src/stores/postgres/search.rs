@@ -54,7 +54,9 @@ fn query(filter: &RunFilter, limit: usize) -> Result<Call<'static>, Error> {
     if let Some(cursor) = &filter.cursor {
         let (at, run_id) = page::position(cursor)?;
         let (at, run_id) = (call.put(int(at)), call.put(own(&run_id)));
-        conditions.push(format!("({time}.submitted_at, {time}.run_id) < ({at}, {run_id})"));
+        conditions.push(format!(
+            "({time}.submitted_at, {time}.run_id) < ({at}, {run_id})"
+        ));
     }
     if let Some(part) = &filter.q {
         let part = call.put(own(&part.to_lowercase()));
@@ -68,6 +70,9 @@ fn query(filter: &RunFilter, limit: usize) -> Result<Call<'static>, Error> {
     };
     let limit = call.put(count(limit + 1));
     let order = format!("{time}.submitted_at DESC, {time}.run_id DESC");
-    call.sql = format!("SELECT {SUMMARY} FROM {from} {HEADER} {conditions} ORDER BY {order} LIMIT {limit}").into();
+    call.sql = format!(
+        "SELECT {SUMMARY} FROM {from} {HEADER} {conditions} ORDER BY {order} LIMIT {limit}"
+    )
+    .into();
     Ok(call)
 }

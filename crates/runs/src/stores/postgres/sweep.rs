@@ -134,7 +134,10 @@ async fn delete_content(session: &mut Lent, before: i64) -> Result<(), Error> {
             return Ok(());
         };
         after = (column(last, 0)?, column(last, 1)?);
-        let ids: Vec<String> = rows.iter().map(|row| column(row, 1)).collect::<Result<_, _>>()?;
+        let ids: Vec<String> = rows
+            .iter()
+            .map(|row| column(row, 1))
+            .collect::<Result<_, _>>()?;
         // One that was put again meanwhile is not that old any more.
         let sql = "DELETE FROM blob b WHERE b.id = ANY($1) AND b.put_at <= $2
             AND NOT EXISTS (SELECT 1 FROM blob_use u WHERE u.blob = b.id)

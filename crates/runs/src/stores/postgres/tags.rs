@@ -16,7 +16,8 @@ use crate::{
     tag_history::TagHistory,
 };
 
-const TAG: &str = "t.tag, t.owner, v.artifact_id, v.kind, v.content, v.created_by, v.created_at, t.seq,
+const TAG: &str =
+    "t.tag, t.owner, v.artifact_id, v.kind, v.content, v.created_by, v.created_at, t.seq,
     t.version, t.moved_at, t.created_by, t.moved_by, t.workflow, v.depth";
 const FROM: &str = "tag t JOIN version v ON v.workflow = t.workflow AND v.seq = t.seq";
 
@@ -67,7 +68,10 @@ pub(super) async fn get(session: &mut Lent, owner: &str, tag: &str) -> Result<Ta
 
 async fn found(session: &mut Lent, owner: &str, tag: &str) -> Result<Found, Error> {
     let row = session.first(find(owner, tag, "")).await?;
-    row.map_or_else(|| Err(naming::unknown_tag(owner, tag)), |row| read_tag(&row))
+    row.map_or_else(
+        || Err(naming::unknown_tag(owner, tag)),
+        |row| read_tag(&row),
+    )
 }
 
 /// Begins a transaction that has the name of the tag for itself.
@@ -124,7 +128,8 @@ async fn try_put_version(
     let by = text(&new.created_by);
     let workflow = match &known {
         Some(known) => {
-            let sql = "UPDATE workflow SET last_seq = last_seq + 1 WHERE id = $1 RETURNING id, last_seq";
+            let sql =
+                "UPDATE workflow SET last_seq = last_seq + 1 WHERE id = $1 RETURNING id, last_seq";
             Call::new(sql).with(known.workflow)
         }
         None => {
@@ -151,12 +156,26 @@ async fn try_put_version(
     let sql = "INSERT INTO version (workflow, seq, artifact_id, kind, content, whole, parent, depth, op_count,
             description, created_by, created_at)
         VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12)";
-    let call = Call::new(sql).with(workflow).with(int(seq)).with(artifact.artifact_id.clone());
-    let call = call.with(text(&new.kind)).with(&content).with(&whole).with(parent.map(int));
-    let call = call.with(depth.cast_signed()).with(new.op_count.cast_signed());
-    calls.push(call.with(text(&new.description)).with(by.clone()).with(int(now)));
+    let call = Call::new(sql)
+        .with(workflow)
+        .with(int(seq))
+        .with(artifact.artifact_id.clone());
+    let call = call
+        .with(text(&new.kind))
+        .with(&content)
+        .with(&whole)
+        .with(parent.map(int));
+    let call = call
+        .with(depth.cast_signed())
+        .with(new.op_count.cast_signed());
+    calls.push(
+        call.with(text(&new.description))
+            .with(by.clone())
+            .with(int(now)),
+    );
     if known.is_none() {
-        let sql = "INSERT INTO tag (tag, owner, workflow, seq, version, moved_at, created_by, moved_by)
+        let sql =
+            "INSERT INTO tag (tag, owner, workflow, seq, version, moved_at, created_by, moved_by)
             VALUES ($1, $2, $3, 0, 0, 0, $4, $4)";
         let call = Call::new(sql).with(text(tag)).with(text(owner));
         calls.push(call.with(workflow).with(by.clone()));
@@ -186,11 +205,17 @@ fn set<'a>(
     let now = int(clock::now());
     let note = "INSERT INTO tag_move (workflow, version, from_seq, to_seq, moved_by, moved_at, why)
         SELECT workflow, version + 1, nullif(seq, 0), $3, $4, $5, $6 FROM tag WHERE owner = $1 AND tag = $2";
-    let note = Call::new(note).with(text(owner)).with(text(tag)).with(int(seq));
+    let note = Call::new(note)
+        .with(text(owner))
+        .with(text(tag))
+        .with(int(seq));
     let note = note.with(text(by)).with(now).with(why);
     let step = "UPDATE tag SET seq = $3, version = version + 1, moved_at = $5, moved_by = $4
         WHERE owner = $1 AND tag = $2";
-    let step = Call::new(step).with(text(owner)).with(text(tag)).with(int(seq));
+    let step = Call::new(step)
+        .with(text(owner))
+        .with(text(tag))
+        .with(int(seq));
     [note, step.with(text(by)).with(now)]
 }
 
@@ -209,7 +234,9 @@ pub(super) async fn versions(
         SELECT seq, artifact_id, kind, content, created_by, created_at, depth, op_count, description, whole
         FROM built ORDER BY seq";
     let wanted = seq.unwrap_or(found.tag.seq);
-    let rows = session.rows(Call::new(sql).with(found.workflow).with(int(wanted))).await?;
+    let rows = session
+        .rows(Call::new(sql).with(found.workflow).with(int(wanted)))
+        .await?;
     if rows.is_empty() {
         return Err(naming::unknown_version(tag, wanted));
     }
@@ -254,7 +281,10 @@ pub(super) async fn list(
         "SELECT {TAG} FROM {FROM} WHERE t.owner = ANY($1) AND (t.tag, t.owner) > ($2, $3)
          ORDER BY t.tag, t.owner LIMIT $4"
     );
-    let call = Call::new(sql).with(owners).with(text(&tag)).with(text(&owner));
+    let call = Call::new(sql)
+        .with(owners)
+        .with(text(&tag))
+        .with(text(&owner));
     let rows = session.rows(call.with(count(limit))).await?;
     rows.iter().map(|row| Ok(read_tag(row)?.tag)).collect()
 }
@@ -262,7 +292,9 @@ pub(super) async fn list(
 /// Removes a tag.
 pub(super) async fn delete(session: &mut Lent, owner: &str, tag: &str) -> Result<(), Error> {
     let sql = "DELETE FROM tag WHERE owner = $1 AND tag = $2 RETURNING 1";
-    let gone = session.first(Call::new(sql).with(text(owner)).with(text(tag))).await?;
+    let gone = session
+        .first(Call::new(sql).with(text(owner)).with(text(tag)))
+        .await?;
     match gone {
         Some(_) => Ok(()),
         None => Err(naming::unknown_tag(owner, tag)),
@@ -285,7 +317,9 @@ pub(super) async fn move_to(
             let sql = "SELECT 1 FROM version WHERE workflow = $1 AND seq = $2";
             let call = Call::new(sql).with(known.workflow).with(int(seq));
             let known = session.first(call).await?;
-            known.map(|_| (seq, "set")).ok_or_else(|| naming::unknown_version(tag, seq))
+            known
+                .map(|_| (seq, "set"))
+                .ok_or_else(|| naming::unknown_version(tag, seq))
         }
         TagTarget::Undo | TagTarget::Redo => {
             let moves = read_moves(session, known.workflow, "", i64::MAX).await?;
@@ -312,7 +346,9 @@ async fn read_moves(
         "SELECT version, from_seq, to_seq, moved_by, moved_at, why FROM tag_move WHERE workflow = $1
          ORDER BY version {order} LIMIT $2"
     );
-    let rows = session.rows(Call::new(sql).with(workflow).with(limit)).await?;
+    let rows = session
+        .rows(Call::new(sql).with(workflow).with(limit))
+        .await?;
     let moves = rows.iter().map(|row| {
         Ok(TagMove {
             version: number(row, 0)?,
@@ -343,5 +379,8 @@ pub(super) async fn artifact(session: &mut Lent, id: &str) -> Result<Artifact, E
         UNION ALL
         SELECT run_id, 'run_snapshot', workflow, submitted_by, submitted_at FROM run WHERE run_id = $1";
     let row = session.first(Call::new(sql).with(text(id))).await?;
-    row.map_or_else(|| Err(naming::unknown_artifact(id)), |row| read_artifact(&row, 0))
+    row.map_or_else(
+        || Err(naming::unknown_artifact(id)),
+        |row| read_artifact(&row, 0),
+    )
 }

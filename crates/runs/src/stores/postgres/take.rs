@@ -62,8 +62,14 @@ async fn try_take(
     served: &Mutex<LastServed>,
 ) -> Result<Vec<StoredRun>, Trouble> {
     let mut ranks: BTreeMap<i16, Vec<String>> = BTreeMap::new();
-    for row in session.rows(Call::new(WAITING).with(i32::try_from(OWNERS).unwrap_or(i32::MAX))).await? {
-        ranks.entry(column(&row, 0)?).or_default().push(column(&row, 1)?);
+    for row in session
+        .rows(Call::new(WAITING).with(i32::try_from(OWNERS).unwrap_or(i32::MAX)))
+        .await?
+    {
+        ranks
+            .entry(column(&row, 0)?)
+            .or_default()
+            .push(column(&row, 1)?);
     }
     if ranks.is_empty() || max == 0 || leases.is_empty() {
         return Ok(Vec::new());
@@ -103,7 +109,12 @@ async fn try_take(
         let (queues, children) = take.queues(rank, owners, left).await?;
         let owner_of: HashMap<String, String> = queues
             .iter()
-            .flat_map(|queue| queue.runs.iter().map(|run| (run.clone(), queue.owner.clone())))
+            .flat_map(|queue| {
+                queue
+                    .runs
+                    .iter()
+                    .map(|run| (run.clone(), queue.owner.clone()))
+            })
             .collect();
         let (runs, last) = in_turn(queues, left);
         if let Some(last) = last.or(last_seen) {
@@ -111,7 +122,9 @@ async fn try_take(
         }
         for run in runs {
             if !children.contains(&run)
-                && let Some(room) = owner_of.get(&run).and_then(|owner| take.room.get_mut(owner))
+                && let Some(room) = owner_of
+                    .get(&run)
+                    .and_then(|owner| take.room.get_mut(owner))
             {
                 *room -= 1;
             }
@@ -122,7 +135,10 @@ async fn try_take(
     let mark = "UPDATE run SET status = 'RUNNING', started_at = $2, idle = false
         WHERE run_id = ANY($1) AND status = 'QUEUED'";
     session
-        .run(&[Call::new(mark).with(taken.clone()).with(now), Call::plain("COMMIT")])
+        .run(&[
+            Call::new(mark).with(taken.clone()).with(now),
+            Call::plain("COMMIT"),
+        ])
         .await?;
     load::records(session, &taken).await
 }
@@ -146,7 +162,10 @@ impl Take<'_> {
         self.find_room(&owners).await?;
         let look_ahead = count(look_ahead(owners.len(), max));
         let room = |owner: &String| self.room.get(owner).copied().unwrap_or(look_ahead);
-        let most: Vec<i64> = owners.iter().map(|owner| room(owner).clamp(0, look_ahead)).collect();
+        let most: Vec<i64> = owners
+            .iter()
+            .map(|owner| room(owner).clamp(0, look_ahead))
+            .collect();
         let sql = "
             SELECT w.place, c.run_id, c.child FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS w(owner, most, place),
             LATERAL (
@@ -186,13 +205,19 @@ impl Take<'_> {
         let Some(limit) = self.limit else {
             return Ok(());
         };
-        let new = owners.iter().filter(|owner| !self.room.contains_key(*owner));
+        let new = owners
+            .iter()
+            .filter(|owner| !self.room.contains_key(*owner));
         let new: Vec<String> = new.cloned().collect();
         let sql = "SELECT w.owner, (SELECT count(*) FROM (
                 SELECT 1 FROM run r WHERE r.owner = w.owner AND r.started_at IS NOT NULL AND r.ended_at IS NULL
                     AND r.parent_run IS NULL LIMIT $2) AS under_way)
             FROM unnest($1::text[]) AS w(owner)";
-        for row in self.session.rows(Call::new(sql).with(new).with(limit)).await? {
+        for row in self
+            .session
+            .rows(Call::new(sql).with(new).with(limit))
+            .await?
+        {
             let under_way: i64 = column(&row, 1)?;
             self.room.insert(column(&row, 0)?, limit - under_way);
         }
