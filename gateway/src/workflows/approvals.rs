@@ -22,6 +22,7 @@ const MAX_COMMENT: usize = 4_096;
 #[schema(example = json!({"approved": true, "comment": "looks good", "data": {"amount": 40}}))]
 pub(crate) struct Said {
     /// Yes or no.
+    #[schema(example = true)]
     pub(crate) approved: bool,
     /// Why.
     #[serde(default)]

@@ -18,7 +18,7 @@ pub(in crate::endpoints) struct RunPatch {
     operations: Option<Value>,
     /// What is said of it.
     #[serde(default)]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = "tell sales")]
     description: Option<String>,
     /// The node that asks: the patch counts once that node has succeeded.
     #[serde(default)]

@@ -25,7 +25,7 @@ pub(in crate::endpoints) struct Execution {
     inputs: Option<Value>,
     /// 1 to 5; 5 is the highest. 3 when absent, or what the workflow says.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 5, nullable = false)]
+    #[schema(minimum = 1, maximum = 5, nullable = false, example = 3)]
     priority: Option<u8>,
     /// To find the run by.
     #[serde(default)]
@@ -73,7 +73,7 @@ pub(in crate::endpoints) struct NewRunBody {
     tag: Option<String>,
     /// 1 to 5; 5 is the highest.
     #[serde(default)]
-    #[schema(minimum = 1, maximum = 5, nullable = false)]
+    #[schema(minimum = 1, maximum = 5, nullable = false, example = 3)]
     priority: Option<u8>,
     /// To find the run by.
     #[serde(default)]

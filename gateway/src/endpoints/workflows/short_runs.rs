@@ -91,7 +91,7 @@ pub(in crate::endpoints) async fn get(
     operation_id = "cancelShortRun",
     params(("id" = String, Path, description = "A run's id")),
     responses((status = 200, description = "`null`, as that command line expects it", body = Object,
-        example = json!(null))))]
+        example = json!("null"))))]
 pub(in crate::endpoints) async fn cancel(
     State(app): State<App>,
     Owner(by): Owner,

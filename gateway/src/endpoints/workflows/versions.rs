@@ -79,7 +79,7 @@ pub(in crate::endpoints) struct WorkflowPatch {
     operations: Option<Value>,
     /// What is said of it.
     #[serde(default)]
-    #[schema(nullable = false)]
+    #[schema(nullable = false, example = "tell sales")]
     description: Option<String>,
     /// The version that the workflow must have; another is 409.
     #[serde(default)]
