@@ -273,8 +273,8 @@ def nothing():
 
 
 def limit(name, mesh, memory=None, cpu=None):
-    """Puts a program into a cgroup with limits; both versions of cgroups. Gives what takes them away again."""
-    process, folders = mesh.processes[name].pid, []
+    """Puts a program into a cgroup with limits; both versions of cgroups."""
+    process = mesh.processes[name].pid
     base = pathlib.Path("/sys/fs/cgroup")
     unified = (base / "cgroup.controllers").exists()
     for controller, files in (("memory", [("memory.max", "memory.limit_in_bytes", memory, -1)]),
@@ -284,14 +284,21 @@ def limit(name, mesh, memory=None, cpu=None):
             continue
         folder = base / ("" if unified else controller) / f"mesh-{controller}-{os.getpid()}"
         folder.mkdir()
-        folders.append(folder)
+        GROUPS.append(folder)
         (folder / (version2 if unified else version1)).write_text(f"{value} 100000" if unified and controller == "cpu" else str(value))
         (folder / "cgroup.procs").write_text(str(process))
-    return folders
+
+
+def remove_groups():
+    """Removes the cgroups, whose programs have ended."""
+    while GROUPS:
+        folder = GROUPS.pop()
+        until(10, f"{folder} is empty", lambda folder=folder: not (folder / "cgroup.procs").read_text())
+        folder.rmdir()
 
 
 def one_after_the_other(mesh, gateway, router):
-    loads, held, folders, broken = {}, [], [], []
+    loads, held, broken = {}, [], []
 
     def fill():
         (mesh.out / "filler").write_bytes(bytes(3_900_000))
@@ -333,7 +340,7 @@ def one_after_the_other(mesh, gateway, router):
         subprocess.run([BIN / "meshctl", "jobs", "--gateway", gateway, "dead", "requeue", "--all"], check=True, capture_output=True)
 
     def narrow(name, **limits):
-        return lambda: folders.extend(limit(name, mesh, **limits))
+        return lambda: limit(name, mesh, **limits)
 
     def resident():
         return int(mesh.value('max(process_resident_memory_bytes{mesh_service="tool-docs"})'))
@@ -373,10 +380,6 @@ def one_after_the_other(mesh, gateway, router):
         ("MeshInstancesEjected", {"service": "agent-echo"}, lambda: mesh.signal("echo-3", signal.SIGSTOP),
          lambda: mesh.signal("echo-3", signal.SIGCONT)),
     ])
-    for folder in folders:
-        until(10, f"{folder} is empty", lambda folder=folder: not (folder / "cgroup.procs").read_text())
-        folder.rmdir()
-
 
 def away(mesh, router):
     """The collector is away, then silent; a scraper never reads: calls are no slower, memory is flat, drops are counted."""
@@ -451,9 +454,11 @@ def main():
             raise
         finally:
             mesh.end()
+            remove_groups()
 
 
 BEGAN = time.monotonic()
 PROVEN = []
+GROUPS = []
 if __name__ == "__main__":
     main()

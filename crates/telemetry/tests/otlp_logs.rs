@@ -7,7 +7,7 @@ use mesh_telemetry::{
 };
 use opentelemetry_proto::tonic::{
     collector::logs::v1::{
-        ExportLogsServiceRequest, ExportLogsServiceResponse,
+        ExportLogsPartialSuccess, ExportLogsServiceRequest, ExportLogsServiceResponse,
         logs_service_server::{LogsService, LogsServiceServer},
     },
     common::v1::any_value::Value,
@@ -27,7 +27,12 @@ impl LogsService for Service {
     ) -> Result<Response<ExportLogsServiceResponse>, Status> {
         let sent = self.0.send(request.into_inner());
         sent.map_err(|_| Status::unavailable("the test is over"))?;
-        Ok(Response::new(ExportLogsServiceResponse::default()))
+        // It took the rest.
+        let partial_success = Some(ExportLogsPartialSuccess {
+            rejected_log_records: 1,
+            error_message: "too old".to_owned(),
+        });
+        Ok(Response::new(ExportLogsServiceResponse { partial_success }))
     }
 }
 
@@ -112,7 +117,10 @@ fn lines_reach_the_collector_with_their_trace() {
     assert!(job.time_unix_nano > 0);
     assert_eq!((warning.severity_number, warning.trace_id.len()), (13, 0));
     assert_eq!(attribute(warning, "url"), text("redis://***@host/"));
-    for reason in ["queue_full", "unreachable", "refused", "shutdown"] {
+    for reason in ["queue_full", "unreachable", "shutdown"] {
         assert_eq!(telemetry::dropped("logs", reason).get(), 0, "{reason}");
     }
+    // The line that tells of it is a record too.
+    let refused = telemetry::dropped("logs", "refused").get();
+    assert!((1..=2).contains(&refused), "{refused}");
 }

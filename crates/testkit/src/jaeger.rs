@@ -75,12 +75,18 @@ impl Jaeger {
         format!("{}://127.0.0.1:{}", self.scheme, self.otlp_http)
     }
 
-    /// The traces that a service has a part in.
+    /// The traces that a service has a part in, as many as Jaeger gives when nobody says how many.
     pub async fn traces(&self, service: &str) -> Vec<Value> {
-        let url = format!(
-            "http://127.0.0.1:{}/api/traces?service={service}",
-            self.query
-        );
+        self.query(&format!("service={service}")).await
+    }
+
+    /// All of them.
+    pub async fn all_traces(&self, service: &str) -> Vec<Value> {
+        self.query(&format!("service={service}&limit=10000")).await
+    }
+
+    async fn query(&self, query: &str) -> Vec<Value> {
+        let url = format!("http://127.0.0.1:{}/api/traces?{query}", self.query);
         let answer = http_client::json(&url).await.unwrap_or_default();
         answer["data"].as_array().cloned().unwrap_or_default()
     }

@@ -16,7 +16,10 @@ use tokio::{
     task::JoinSet,
 };
 
-use super::destination::{Destination, OtlpProtocol};
+use super::{
+    destination::{Destination, OtlpProtocol},
+    protobuf::PartialSuccess,
+};
 
 /// How much of an answer is read.
 const ANSWER: usize = 64 << 10;
@@ -92,8 +95,12 @@ impl Connection {
         }
     }
 
-    /// Sends one message, which has [`Self::room`] before it.
-    pub(crate) async fn send(&mut self, to: &Destination, message: Bytes) -> Result<(), Failure> {
+    /// Sends one message, which has [`Self::room`] before it. Answers what of it the collector did not take.
+    pub(crate) async fn send(
+        &mut self,
+        to: &Destination,
+        message: Bytes,
+    ) -> Result<PartialSuccess, Failure> {
         let failed = |error: hyper::Error| Failure::Retry(told(&error));
         let mut request = Request::new(Full::new(message));
         *request.method_mut() = http::Method::POST;
@@ -144,13 +151,13 @@ async fn dial(to: &Destination) -> io::Result<Pin<Box<dyn Stream>>> {
     }
 }
 
-async fn grpc_outcome(response: Response<Incoming>) -> Result<(), Failure> {
+async fn grpc_outcome(response: Response<Incoming>) -> Result<PartialSuccess, Failure> {
     let (head, body) = response.into_parts();
     if head.status != StatusCode::OK {
-        return of_status(head.status);
+        return Err(of_status(head.status));
     }
     let code = |headers: &HeaderMap| headers.get("grpc-status")?.to_str().ok()?.parse().ok();
-    let outcome = |headers: &HeaderMap, code: u32| {
+    let outcome = |headers: &HeaderMap, code: u32, answer: &[u8]| {
         let message = headers.get("grpc-message").and_then(|it| it.to_str().ok());
         let text = format!(
             "gRPC status {}: {}",
@@ -158,40 +165,42 @@ async fn grpc_outcome(response: Response<Incoming>) -> Result<(), Failure> {
             message.unwrap_or("no message")
         );
         match code {
-            0 => Ok(()),
+            0 => Ok(PartialSuccess::of(answer)),
             // As OTLP's specification lists those that may be sent again.
             1 | 4 | 8 | 10 | 11 | 14 | 15 => Err(Failure::Retry(text)),
             _ => Err(Failure::Refused(text)),
         }
     };
     if let Some(code) = code(&head.headers) {
-        return outcome(&head.headers, code);
+        return outcome(&head.headers, code, &[]);
     }
     let read = Limited::new(body, ANSWER).collect().await;
     let read = read.map_err(|error| Failure::Retry(error.to_string()))?;
     let trailers = read.trailers().cloned().unwrap_or_default();
+    let answer = read.to_bytes();
     match code(&trailers) {
-        Some(code) => outcome(&trailers, code),
+        // The message has the length prefix of gRPC before it.
+        Some(code) => outcome(&trailers, code, answer.get(5..).unwrap_or_default()),
         None => Err(Failure::Retry("an answer without a status".to_owned())),
     }
 }
 
-async fn http_outcome(response: Response<Incoming>) -> Result<(), Failure> {
+async fn http_outcome(response: Response<Incoming>) -> Result<PartialSuccess, Failure> {
     let (head, body) = response.into_parts();
     // The connection is used again once the answer has been read.
     let read = Limited::new(body, ANSWER).collect().await;
-    if head.status.is_success() {
-        return Ok(());
+    if !head.status.is_success() {
+        return Err(of_status(head.status));
     }
-    drop(read);
-    of_status(head.status)
+    let answer = read.map(http_body_util::Collected::to_bytes);
+    Ok(PartialSuccess::of(&answer.unwrap_or_default()))
 }
 
-fn of_status(status: StatusCode) -> Result<(), Failure> {
+fn of_status(status: StatusCode) -> Failure {
     let text = format!("HTTP status {status}");
     match status.as_u16() {
-        429 | 502 | 503 | 504 => Err(Failure::Retry(text)),
-        _ => Err(Failure::Refused(text)),
+        429 | 502 | 503 | 504 => Failure::Retry(text),
+        _ => Failure::Refused(text),
     }
 }
 

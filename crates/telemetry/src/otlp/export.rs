@@ -21,6 +21,7 @@ use super::{
     Destination, Queue, Resource,
     connection::{Connection, Failure},
     dropped::Reason,
+    protobuf::PartialSuccess,
     queue::Chunk,
 };
 use crate::Error;
@@ -137,11 +138,12 @@ impl Task {
         let mut pause = PAUSE.0;
         loop {
             match self.try_send(message.clone()).await {
-                Ok(()) => {
+                Ok(partial) => {
                     if self.queue.set_unreachable(false) {
                         tracing::info!(signal = self.name(), "the collector takes them again");
                     }
                     self.queue.done(chunk, None);
+                    self.note_rejected(&partial);
                     return None;
                 }
                 Err(Failure::Refused(reason)) => {
@@ -180,16 +182,33 @@ impl Task {
         let until = Instant::now() + PATIENCE;
         while let Some(chunk) = self.queue.take() {
             let message = self.message(&chunk).into();
-            let sent = lost == 0 && Instant::now() < until && self.try_send(message).await.is_ok();
-            if !sent {
-                lost += chunk.items;
+            let sent = match lost == 0 && Instant::now() < until {
+                true => self.try_send(message).await.ok(),
+                false => None,
+            };
+            match &sent {
+                Some(partial) => self.note_rejected(partial),
+                None => lost += chunk.items,
             }
-            self.queue.done(chunk, (!sent).then_some(Reason::Shutdown));
+            self.queue
+                .done(chunk, sent.is_none().then_some(Reason::Shutdown));
         }
         lost
     }
 
-    async fn try_send(&mut self, message: Bytes) -> Result<(), Failure> {
+    /// Counts and tells what the collector did not take of a message.
+    fn note_rejected(&self, PartialSuccess { rejected, reason }: &PartialSuccess) {
+        if *rejected > 0 {
+            self.queue.count_lost(Reason::Refused, *rejected);
+            let (signal, lost) = (self.name(), rejected);
+            tracing::warn!(signal, lost, reason, "the collector refuses some of them");
+        } else if !reason.is_empty() {
+            let signal = self.name();
+            tracing::warn!(signal, reason, "the collector took them, and warns");
+        }
+    }
+
+    async fn try_send(&mut self, message: Bytes) -> Result<PartialSuccess, Failure> {
         let Self { connection, to, .. } = self;
         let attempt = async {
             let connection = match connection {

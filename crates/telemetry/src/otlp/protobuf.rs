@@ -101,6 +101,89 @@ pub(crate) mod write {
     }
 }
 
+/// What a collector did not take of a request that it answered well.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(crate) struct PartialSuccess {
+    /// How many items.
+    pub(crate) rejected: u64,
+    /// Why.
+    pub(crate) reason: String,
+}
+
+impl PartialSuccess {
+    /// Of an `ExportTraceServiceResponse`, or the same of logs. What is no such message says nothing.
+    pub(crate) fn of(answer: &[u8]) -> Self {
+        let mut found = Self::default();
+        for (field, value) in read::fields(answer) {
+            let read::Value::Bytes(partial) = value else {
+                continue;
+            };
+            if field != 1 {
+                continue;
+            }
+            for (field, value) in read::fields(partial) {
+                match (field, value) {
+                    // It is signed, and nothing less than nothing is rejected.
+                    (1, read::Value::Number(rejected)) if rejected.cast_signed() > 0 => {
+                        found.rejected = rejected;
+                    }
+                    (2, read::Value::Bytes(text)) => {
+                        found.reason = String::from_utf8_lossy(text).into_owned();
+                    }
+                    _ => {}
+                }
+            }
+        }
+        found
+    }
+}
+
+/// The fields of an answer.
+mod read {
+    use super::{BYTES, FIXED64, VARINT};
+
+    pub(super) enum Value<'a> {
+        Number(u64),
+        Bytes(&'a [u8]),
+        Other,
+    }
+
+    /// The fields of a message, up to the first that cannot be read.
+    pub(super) fn fields(mut rest: &[u8]) -> impl Iterator<Item = (u64, Value<'_>)> {
+        std::iter::from_fn(move || {
+            let key = varint(&mut rest)?;
+            let value = match u32::try_from(key & 7).ok()? {
+                VARINT => Value::Number(varint(&mut rest)?),
+                FIXED64 => {
+                    rest = rest.get(8..)?;
+                    Value::Other
+                }
+                BYTES => {
+                    let length = usize::try_from(varint(&mut rest)?).ok()?;
+                    let (value, after) = rest.split_at_checked(length)?;
+                    rest = after;
+                    Value::Bytes(value)
+                }
+                _ => return None,
+            };
+            Some((key >> 3, value))
+        })
+    }
+
+    fn varint(rest: &mut &[u8]) -> Option<u64> {
+        let mut value = 0;
+        for shift in (0..64).step_by(7) {
+            let (byte, after) = rest.split_first()?;
+            *rest = after;
+            value |= u64::from(byte & 0x7f) << shift;
+            if byte & 0x80 == 0 {
+                return Some(value);
+            }
+        }
+        None
+    }
+}
+
 /// Who sends: the beginning of every request, which is the same for all of them.
 #[derive(Debug)]
 pub(crate) struct Resource {
@@ -149,5 +232,40 @@ impl Resource {
         out.extend_from_slice(&self.scope);
         out.extend_from_slice(items);
         out
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{PartialSuccess, write};
+
+    fn answer(rejected: u64, reason: &str) -> Vec<u8> {
+        let (mut partial, mut answer) = (Vec::new(), Vec::new());
+        write::number(&mut partial, 1, rejected);
+        write::bytes(&mut partial, 2, reason.as_bytes());
+        // A field that a later version may add.
+        write::fixed64(&mut answer, 9, 1);
+        write::bytes(&mut answer, 1, &partial);
+        answer
+    }
+
+    #[test]
+    fn an_answer_says_what_was_rejected() {
+        let found = PartialSuccess::of(&answer(300, "too old"));
+        assert_eq!((found.rejected, &*found.reason), (300, "too old"));
+        assert_eq!(PartialSuccess::of(&answer(u64::MAX, "")).rejected, 0);
+        assert_eq!(PartialSuccess::of(&[]), PartialSuccess::default());
+    }
+
+    #[test]
+    fn what_is_no_such_message_says_nothing_more() {
+        let whole = answer(7, "because");
+        for end in 0..whole.len() {
+            let found = PartialSuccess::of(&whole[..end]);
+            assert_eq!(found.rejected, 0, "{end}");
+        }
+        for noise in [&[0xff; 32][..], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0x0b]] {
+            assert_eq!(PartialSuccess::of(noise), PartialSuccess::default());
+        }
     }
 }

@@ -132,6 +132,11 @@ impl Queue {
         }
     }
 
+    /// Items of a chunk that was sent, and that the collector did not take.
+    pub(crate) fn count_lost(&self, reason: Reason, items: u64) {
+        self.dropped.count(reason, items);
+    }
+
     /// Whether the collector answers, as the last request showed. Returns what was known before.
     pub(crate) fn set_unreachable(&self, unreachable: bool) -> bool {
         self.unreachable.swap(unreachable, Relaxed)

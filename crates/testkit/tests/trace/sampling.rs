@@ -5,8 +5,10 @@ use std::{sync::Arc, time::Duration};
 
 use h2::server;
 use http::{HeaderMap, Response};
-use mesh_testkit::{Jaeger, Program, raw::RawConnection, until};
+use mesh_testkit::{Jaeger, Mesh, Program, raw::RawConnection, until};
 use parking_lot::Mutex;
+use prost::Message as _;
+use proto::agentplatform::TaskRequest;
 use serde_json::Value;
 use tokio::{net::TcpListener, task::JoinSet};
 use tonic::Code;
@@ -150,6 +152,61 @@ async fn a_callers_context_goes_on_as_w3c_says() {
             None => assert!(!traced),
         }
     }
+}
+
+#[tokio::test]
+async fn ten_thousand_calls_at_one_in_a_hundred_leave_no_orphan() {
+    const CALLS: usize = 10_000;
+    let jaeger = Jaeger::start().await;
+    let env = [
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", jaeger.endpoint()),
+        ("TRACE_RATIO", "0.01".to_owned()),
+    ];
+    let mesh = Mesh::start(2, 2, &env).await;
+    let task = TaskRequest {
+        agent_id: "echo-agent".to_owned(),
+        ..TaskRequest::default()
+    };
+    let (task, mut callers) = (task.encode_to_vec(), JoinSet::new());
+    for caller in 0..8 {
+        let mut raw = RawConnection::connect(mesh.routers[caller % 2].grpc).await;
+        let task = task.clone();
+        callers.spawn(async move {
+            for number in 0..CALLS / 8 {
+                // A few fail, and are exported though nobody sampled them.
+                let method = match number % 250 {
+                    249 => "Nothing",
+                    _ => "ExecuteTask",
+                };
+                let path = format!("/agentplatform.AgentService/{method}");
+                let fields = [("x-mesh-service", "agent-echo")];
+                let code = raw.call(&path, &fields, &task).await.status.code();
+                assert_eq!(code == Code::Ok, method == "ExecuteTask", "{code:?}");
+            }
+        });
+    }
+    while let Some(done) = callers.join_next().await {
+        done.unwrap();
+    }
+    // Each trace is whole once every program has exported what it has.
+    let (mut recorded, mut failed) = (0, 0);
+    until("traces without orphans", EXPORTED, async || {
+        let traces = jaeger.all_traces("mcp-router").await;
+        let orphans = traces.iter().flat_map(|trace| {
+            let lacks = |span: &&Value| parent(span).is_some_and(|id| by_id(trace, id).is_none());
+            spans(trace).filter(lacks)
+        });
+        if orphans.into_iter().any(|span| tag(span, "mesh.sampled").is_empty()) {
+            return None;
+        }
+        let by_error = |trace: &&Value| spans(trace).any(|it| !tag(it, "mesh.sampled").is_empty());
+        failed = traces.iter().filter(by_error).count();
+        recorded = traces.len() - failed;
+        // One in a hundred, give or take five times the deviation.
+        (50..=150).contains(&recorded).then_some(())
+    })
+    .await;
+    assert!(failed > 0, "{recorded} recorded");
 }
 
 #[tokio::test]
