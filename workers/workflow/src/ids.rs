@@ -1,6 +1,5 @@
 //! What keys and tags lead to.
 
-
 /// The run that the key of a job, timer, approval or child belongs to: `RUN.NODE.…`.
 pub(crate) fn run_of(key: &str) -> &str {
     key.split_once('.').map_or(key, |(run, _)| run)

@@ -39,22 +39,19 @@ impl Core {
             return;
         }
         let (now, limits) = (clock::now(), &self.env.limits);
-        let begun = meta.started_at.is_some();
         let (run, step) = match run {
             None => {
                 let (run, step) = Run::start(workflow, &meta.start, limits, now);
                 (run, Some(step))
             }
-            // A fork has a state and has not begun.
-            Some(mut run) if !run.has_begun() => {
+            Some(mut run) => {
+                // A fork has a state and has not begun; any other has.
                 let step = run.begin(limits, now);
-                (run, Some(step))
+                let begins = !step.events.is_empty();
+                (run, begins.then_some(step))
             }
-            Some(run) => (run, None),
         };
-        if !begun || step.is_some() {
-            meta.started_at.get_or_insert(now);
-        }
+        meta.started_at.get_or_insert(now);
         let in_flight = run.jobs_in_flight();
         let mut active = ActiveRun::new(run, meta);
         if step.is_none() {
