@@ -22,6 +22,8 @@ pub(crate) struct InstanceCounts {
     /// Whether to take jobs and workflows: a gateway, their runners, and the agents and tools of the
     /// pipeline.
     pub(crate) jobs: bool,
+    /// Whether to carry out workflows without a gateway: the runners alone.
+    pub(crate) workflows: bool,
     pub(crate) echo: u16,
     pub(crate) weather: u16,
     pub(crate) itinerary: u16,
@@ -106,11 +108,14 @@ impl LocalMesh {
             }
         }
         await_registration(&self.services).await;
-        if counts.jobs {
-            let (runner, http) = (job_runner::build, gateway::build);
-            self.runner = Some(start(&job_runner::SPEC, runner, 0, false, registry).await?);
-            let (spec, workflows) = (workflow_runner::SPEC, workflow_runner::build);
+        if counts.jobs || counts.workflows {
+            let (jobs, workflows) = (job_runner::build, workflow_runner::build);
+            self.runner = Some(start(&job_runner::SPEC, jobs, 0, false, registry).await?);
+            let spec = workflow_runner::SPEC;
             self.workflows = Some(start(&spec, workflows, 0, false, registry).await?);
+        }
+        if counts.jobs {
+            let http = gateway::build;
             self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, false, registry).await?);
         }
         for number in 0..counts.routers {
@@ -132,6 +137,11 @@ impl LocalMesh {
     /// The gateway's address, as a client on this machine reaches it; `None` without jobs.
     pub(crate) fn gateway(&self) -> Option<SocketAddr> {
         Some(reachable(self.gateway.as_ref()?.grpc_addr))
+    }
+
+    /// The runner of workflows, where there is one.
+    pub(crate) fn workflow_runner(&self) -> Option<&ServerHandle> {
+        self.workflows.as_ref()
     }
 
     /// The first router's address, as a client on this machine reaches it; `None` without routers.

@@ -322,18 +322,17 @@ impl Core {
     }
 
     fn next_wake(&self) -> Instant {
-        let looks = [
-            &self.leases,
-            &self.queued,
-            &self.inbox,
-            &self.timers,
-            &self.approvals,
-            &self.comparing,
-            &self.evicting,
-            &self.sweeping,
-        ];
-        let looks = looks.into_iter().filter(|look| !look.busy);
-        let looks = looks.map(|look| look.at);
+        let always = [&self.leases, &self.comparing, &self.evicting];
+        let intake = [&self.queued, &self.inbox, &self.timers, &self.approvals];
+        let ready = self.shards.values().any(|shard| shard.ready);
+        let takes = ready && self.changes.len() < MAX_UNSTORED;
+        let sweeps = self.shards.contains_key(&0).then_some(&self.sweeping);
+        let looks = always
+            .into_iter()
+            .chain(intake.into_iter().filter(|_| takes))
+            .chain(sweeps)
+            .filter(|look| !look.busy && !self.stopping)
+            .map(|look| look.at);
         let more = [self.commits.wake(&self.changes), self.effects.wake()];
         let soonest = looks.chain(more.into_iter().flatten()).min();
         let now = Instant::now();

@@ -135,6 +135,9 @@ impl Core {
             let Some(shard) = self.shards.get_mut(&number) else {
                 continue;
             };
+            if change.broken.is_none() && !self.runs.contains_key(&run_id) {
+                continue;
+            }
             let commit = commits.entry(number).or_insert_with(|| Commit {
                 shard: number,
                 epoch: shard.epoch,

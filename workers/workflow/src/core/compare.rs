@@ -190,7 +190,7 @@ fn ended(record: JobRecord) -> Ended {
         status: record.status,
         result: record.result.map(|payload| payload.bytes().to_vec()),
         error: record.header.error,
-        retryable: true,
+        retryable: record.header.retryable,
         metrics: record.header.metrics,
     }
 }
