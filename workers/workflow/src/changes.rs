@@ -30,8 +30,8 @@ pub(crate) async fn follow(
         Duration::from_secs(2),
     ));
     loop {
-        let bits = owned.borrow_and_update().keys();
-        let bits = bits.fold(0_u64, |bits, shard| bits | 1 << shard);
+        let now = Owned::clone(&owned.borrow_and_update());
+        let bits = now.keys().fold(0_u64, |bits, shard| bits | 1 << shard);
         let interests = [Interest::Inbox(bits)];
         let waited = store.changes(&subscriber, &interests, WAIT);
         let told = tokio::select! {

@@ -78,7 +78,8 @@ pub(crate) async fn read(
             }
             Err(error) => {
                 tracing::debug!(%error, queue, "completions are not read");
-                sleep(pauses.after_failure(&mut rand::rng())).await;
+                let pause = pauses.after_failure(&mut rand::rng());
+                sleep(pause).await;
             }
         }
     }

@@ -444,8 +444,7 @@ impl Core {
         report.runs.store(self.runs.len(), Relaxed);
         let unstored = self.changes.len() + self.commits.under_way();
         report.unstored.store(unstored, Relaxed);
-        metrics.shards.set(ready as i64);
-        metrics.in_memory.set(self.runs.len() as i64);
+        metrics.owned(ready, self.runs.len());
     }
 
     /// Whether nothing is left to be stored or sent.

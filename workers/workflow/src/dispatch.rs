@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use backoff::Backoff;
 use discovery::{Catalog, Discovery, ServiceKind, first_answer};
-use jobs::{NewJob, Payload};
+use jobs::NewJob;
 use serde_json::{Map, Value, json};
 use work::{AgentSelector, Call, Http, JobKind, MAX_TIMEOUT, Pipeline};
 use workflow::JobRequest;

@@ -77,6 +77,43 @@ impl Metrics {
         }
     }
 
+    /// Counts what the clock does to an approval.
+    pub(crate) fn approval(&self, event: &str) {
+        self.approvals.of([event]).inc();
+    }
+
+    /// Notes how many nodes more (or less) are jobs now.
+    pub(crate) fn in_flight(&self, more: i64) {
+        self.in_flight.inc_by(more);
+    }
+
+    /// Notes how many nodes more (or less) wait for others of their owner.
+    pub(crate) fn held(&self, more: i64) {
+        self.held.inc_by(more);
+    }
+
+    /// Counts a transaction.
+    pub(crate) fn committed(&self, runs: usize, seconds: f64) {
+        self.commit.observe(seconds);
+        self.commit_runs.observe(runs as f64);
+    }
+
+    /// Counts a shard that was lost.
+    pub(crate) fn lost(&self, why: &str) {
+        self.lost.of([why]).inc();
+    }
+
+    /// Counts a job that the queue has lost.
+    pub(crate) fn resubmitted(&self) {
+        self.resubmitted.inc();
+    }
+
+    /// Notes what there is.
+    pub(crate) fn owned(&self, shards: usize, runs: usize) {
+        self.shards.set(i64::try_from(shards).unwrap_or(i64::MAX));
+        self.in_memory.set(i64::try_from(runs).unwrap_or(i64::MAX));
+    }
+
     /// Counts the end of a run.
     pub(crate) fn ended(&self, status: RunStatus, seconds: f64) {
         match status {

@@ -101,11 +101,11 @@ impl Core {
             if owner.in_flight < share {
                 owner.in_flight += 1;
                 job.state = JobState::Sending;
-                self.env.metrics.in_flight.inc();
+                self.env.metrics.in_flight(1);
                 self.effects.submit(run_id, key);
             } else {
                 job.state = JobState::Held;
-                self.env.metrics.held.inc();
+                self.env.metrics.held(1);
                 owner.held.push_back((run_id.to_owned(), key));
             }
         }
@@ -127,12 +127,12 @@ impl Core {
     fn left(&mut self, name: &str, state: JobState) {
         let metrics = &self.env.metrics;
         if state == JobState::Held {
-            metrics.held.dec();
+            metrics.held(-1);
         }
         if !state.is_in_flight() {
             return;
         }
-        metrics.in_flight.dec();
+        metrics.in_flight(-1);
         let share = self.owner_share();
         let Some(owner) = self.owners.get_mut(name) else {
             return;
@@ -147,8 +147,8 @@ impl Core {
             if let Some(job) = job.filter(|job| job.state == JobState::Held) {
                 job.state = JobState::Sending;
                 owner.in_flight += 1;
-                self.env.metrics.held.dec();
-                self.env.metrics.in_flight.inc();
+                self.env.metrics.held(-1);
+                self.env.metrics.in_flight(1);
                 self.effects.submit(&run_id, key);
             }
         }

@@ -171,7 +171,7 @@ async fn attend(env: &Env, approval: Approval, now: u64) -> Result<(), Error> {
     } = approval;
     let mut asked = asked;
     let times = Times::of(&asked.options, escalated, asked.due_at);
-    let count = |event: &str| env.metrics.approvals.of([event]).inc();
+    let count = |event: &str| env.metrics.approval(event);
     let mut steps = escalated;
     match times.due(now) {
         Due::End { approved } => {
@@ -278,7 +278,8 @@ pub(super) async fn notify(env: &Env, url: &str, key: &str, body: &Value) -> Res
         match env.jobs.submit(job.clone()).await {
             Ok(_) => return Ok(()),
             Err(error) if error.is_of_the_store() => {
-                sleep(pauses.after_failure(&mut rand::rng())).await;
+                let pause = pauses.after_failure(&mut rand::rng());
+                sleep(pause).await;
             }
             Err(error) => return Err(error.to_string()),
         }

@@ -274,8 +274,7 @@ impl Core {
         self.note_store(None);
         self.commits.latest = batch.runs;
         if batch.runs > 0 {
-            self.env.metrics.commit.observe(took.as_secs_f64());
-            self.env.metrics.commit_runs.observe(batch.runs as f64);
+            self.env.metrics.committed(batch.runs, took.as_secs_f64());
         }
         let mut stored = HashSet::new();
         for (commit, outcome) in batch.commits.iter().zip(outcomes) {

@@ -168,7 +168,7 @@ impl Core {
             job.state = JobState::Queued(Instant::now());
             let owner = self.owners.entry(active.meta.owner.clone()).or_default();
             owner.in_flight += 1;
-            self.env.metrics.in_flight.inc();
+            self.env.metrics.in_flight(1);
         }
     }
 }

@@ -360,6 +360,7 @@ async fn cancel(env: &Env, keys: &[(String, Option<String>)]) {
             tracing::warn!(%error, "jobs are not called off");
             return;
         }
-        sleep(pauses.after_failure(&mut rand::rng())).await;
+        let pause = pauses.after_failure(&mut rand::rng());
+                sleep(pause).await;
     }
 }

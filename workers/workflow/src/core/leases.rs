@@ -164,7 +164,7 @@ impl Core {
         if self.shards.remove(&number).is_none() {
             return;
         }
-        self.env.metrics.lost.of([why]).inc();
+        self.env.metrics.lost(why);
         self.changes.drop_shard(number);
         self.effects.drop_shard(number);
         let of_shard = |run_id: &String| runs::shard_of(run_id) == number;

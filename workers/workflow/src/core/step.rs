@@ -80,7 +80,7 @@ impl Core {
             Incoming::Job { key, ended, ack } => self.job_ended(run_id, &key, ended, ack),
             Incoming::Lost { key } => {
                 self.job_over(run_id, &key);
-                self.env.metrics.resubmitted.inc();
+                self.env.metrics.resubmitted();
                 self.step(run_id, Input::Lost { key });
             }
             Incoming::Unserved { key, name } => {
