@@ -89,7 +89,14 @@ envoy_config() {
 # counts too.
 mcp_router() {
   start "$CORE" env MCP_ROUTER_PORT="$PROXY" LISTEN_ADDRESS=127.0.0.1 SERVICE_HOST=127.0.0.1 DRAIN_DELAY=0s \
-    CONSUL_HTTP_ADDR=127.0.0.1:"$CONSUL" "$@" "$BIN/mcp-router"
+    CONSUL_HTTP_ADDR=127.0.0.1:"$CONSUL" "$@" "${ROUTER:-$BIN/mcp-router}"
+}
+
+# reads URL: a client on core 1 that reads it as long as the router, which has just been started, runs.
+reads() {
+  local router=$PID
+  start 1 curl -fsSN -o /dev/null --retry 20 --retry-delay 1 --retry-connrefused "$1"
+  TAP=$PID PID=$router
 }
 
 serve() {
@@ -104,12 +111,10 @@ serve() {
     'router, access log') mcp_router ACCESS_LOG="$WORK/access.log" ;;
     'router, trace_ratio = '*)
       mcp_router TRACE_RATIO="${1##* }" OTEL_EXPORTER_OTLP_ENDPOINT=http://127.0.0.1:"$COLLECTOR" ;;
-    'router, a tap')
-      mcp_router ADMIN_ADDRESS=127.0.0.1 METRICS_PORT="$ADMIN"
-      local router=$PID
-      until_true 30 'the admin listener' curl -fsS -o /dev/null "http://127.0.0.1:$ADMIN/healthz"
-      start 1 curl -fsSN -o /dev/null "http://127.0.0.1:$ADMIN/tap"
-      TAP=$PID PID=$router ;;
+    'router, a tap') mcp_router ADMIN_ADDRESS=127.0.0.1 METRICS_PORT="$ADMIN"; reads "http://127.0.0.1:$ADMIN/tap" ;;
+    'router with pprof'*)
+      ROUTER=$WORK/router-with-pprof mcp_router ENABLE_PPROF=true PPROF_PORT="$ADMIN"
+      [ "$1" = 'router with pprof' ] || reads "http://127.0.0.1:$ADMIN/debug/pprof/profile?seconds=60" ;;
     'router '*) mcp_router LB_POLICY="${1#router }" ;;
     'router'*) mcp_router ;;
   esac

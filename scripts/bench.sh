@@ -33,6 +33,8 @@ $ROWS
 64_KiB,_1×1 1 1 65536"
 fi
 OBSERVED=('router' 'router, trace_ratio = 0.01' 'router, trace_ratio = 1' 'router, access log' 'router, a tap')
+# A router that can be profiled is another build.
+PROFILED=('router with pprof' 'router with pprof, a profile')
 MIXED_PROXIES=('HAProxy leastconn' 'Envoy LEAST_REQUEST' 'router least_request' 'router peak_ewma')
 [ "$(nproc)" -ge 2 ] || die 'two cores are needed: one for the proxy, one for the rest'
 
@@ -156,8 +158,10 @@ announce() {
 consul_serves() { curl -fsS "http://127.0.0.1:$CONSUL/v1/catalog/nodes" 2>/dev/null | grep -q '"Node"'; }
 
 scripts/tools.sh bench
+cargo build -q --release --locked -p mcp-router --features service/pprof --bin mcp-router
+cp "$BIN/mcp-router" "$WORK/router-with-pprof"
 cargo build -q --release --locked -p mcp-router -p mesh-relay -p mesh-testkit \
-  --bin mcp-router --example backend --example plain_proxy --example otlp_sink
+  --bin mcp-router --example backend --example plain_proxy --example otlp_sink --example scrape
 for bytes in 100 1024 65536; do frame $bytes >"$WORK/$bytes.bin"; done
 mkdir "$WORK/nginx-body"
 slow=${MIXED##* } normal=${MIXED% *}
@@ -194,6 +198,9 @@ for ROUND in $(seq "$ROUNDS"); do
       measure observed "${label//_/ }" "$name" "$connections" "$calls" "$bytes" "$LENGTH" </dev/null
       rm -f "$WORK/access.log"
     done
+    for name in "${PROFILED[@]}"; do
+      measure profiled "${label//_/ }" "$name" "$connections" "$calls" "$bytes" "$LENGTH" </dev/null
+    done
   done <<<"$OBSERVED_ROWS"
   CORE=0,1
   for name in 'router' 'router, 2 threads'; do measure threads '100 B, 64×4' "$name" 64 4 100 "$LENGTH"; done
@@ -202,6 +209,8 @@ for ROUND in $(seq "$ROUNDS"); do
   METHOD=bench.Mixed/Unary SERVERS=$MIXED
   for name in "${MIXED_PROXIES[@]}"; do measure mixed 'one of three slow' "$name" 8 4 100 "$LENGTH"; done
 done
+
+"$BIN/examples/scrape" --seconds 20 >"$WORK/scrape"
 
 version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 {
@@ -242,6 +251,12 @@ version() { "$@" 2>&1 | grep -oE '[0-9]+\.[0-9]+(\.[0-9]+)?' | head -1; }
 	file, a line for each call. A tap shows 100 calls a second to a client on core 1.
 
 	$(table observed router)
+
+	Profiles need a router that is built with \`PPROF=1\`. One CPU profile is taken all the time.
+
+	$(table profiled 'router with pprof')
+
+	A scrape of a router in a mesh of $(cat "$WORK/scrape")
 
 	## Two threads
 

@@ -38,6 +38,7 @@ impl RawConnection {
     /// Connects.
     pub async fn connect(address: SocketAddr) -> Self {
         let stream = TcpStream::connect(address).await.expect("it serves");
+        stream.set_nodelay(true).expect("it is a socket of TCP");
         let (requests, connection) = client::handshake(stream).await.expect("it speaks HTTP/2");
         let mut tasks = JoinSet::new();
         // How the connection ends, its calls tell.

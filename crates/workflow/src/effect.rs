@@ -14,6 +14,8 @@ pub enum Effect {
     CancelJob {
         /// Its key.
         key: String,
+        /// The queue that its request named, if any.
+        queue: Option<String>,
     },
     /// A timer is set.
     SetTimer {
@@ -69,7 +71,7 @@ pub struct JobRequest {
 /// A question to people.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ApprovalRequest {
-    /// What the answer names: `RUN.NODE.ITERATION`, or `RUN.patch.SEQ`.
+    /// What the answer names: `RUN.NODE.ITERATION`, or `RUN.@patch.SEQ`.
     pub key: String,
     /// The node; of a proposed patch, the node that asks or none.
     pub node_id: Option<String>,

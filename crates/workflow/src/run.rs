@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use crate::{Effect, Event, Input, Limits, NodeStatus, RunStatus, Start, Workflow};
+use crate::{
+    Effect, Event, Input, JobRequest, Limits, NodeStatus, RunStatus, Start, Workflow,
+};
 
 /// What followed from an input.
 #[derive(Debug, Clone, Default)]
@@ -13,8 +15,10 @@ pub struct Step {
     pub events: Vec<Event>,
     /// What has to be done.
     pub effects: Vec<Effect>,
-    /// Keys of the node records that changed; see [`Run::node_record`].
+    /// Keys of the records that changed; see [`Run::node_record`].
     pub changed: Vec<String>,
+    /// Outputs that the engine made and that are kept as blobs: `sha256:…` and the JSON text.
+    pub blobs: Vec<(String, Vec<u8>)>,
     /// What the asker gets to know, such as the view of a patch.
     pub answer: Option<Value>,
 }
@@ -119,7 +123,13 @@ impl Run {
         Ok(Step::default())
     }
 
-    /// A new run that takes over the outputs of every node that is not after `from`.
+    /// Starts a run that [`Run::fork`] made and that was kept since. Of a run that has begun, nothing follows.
+    pub fn begin(&mut self, _limits: &Limits, _now: u64) -> Step {
+        Step::default()
+    }
+
+    /// A new run that takes over the outputs of every node that is not after `from`. It has not begun: its status
+    /// is `QUEUED` until [`Run::begin`]. The step names all its records.
     ///
     /// # Errors
     /// When `from` is no node, or the operations cannot be applied.
@@ -202,9 +212,15 @@ impl Run {
         Vec::new()
     }
 
-    /// Keys of the jobs that it waits for, to compare with the queue.
+    /// Keys of the jobs that it waits for, with the queues that they name, to compare with the queue.
     #[must_use]
-    pub fn jobs_in_flight(&self) -> Vec<String> {
+    pub fn jobs_in_flight(&self) -> Vec<(String, Option<String>)> {
         Vec::new()
+    }
+
+    /// The request of a job that it waits for, as it was made, without a delay.
+    #[must_use]
+    pub fn job_request(&self, _key: &str) -> Option<JobRequest> {
+        None
     }
 }
