@@ -11,7 +11,11 @@ use std::{
 use mesh_testkit::Signal;
 use tokio::time::sleep;
 
-use crate::{audit::audit, fleet::Fleet, load};
+use crate::{
+    audit::audit,
+    fleet::{Fleet, number},
+    load,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_end_once_though_one_of_two_workflow_runners_is_killed_every_two_seconds() {
@@ -48,15 +52,17 @@ async fn runs_end_once_though_job_runners_are_killed_ten_times() {
 async fn what_a_stopped_runner_writes_late_is_refused() {
     let mut fleet = Fleet::start().await;
     let (store, done) = (Arc::clone(&fleet.store), AtomicBool::new(false));
+    let seconds = number("MESH_TEST_WORKFLOW_STOP", 8);
     let stopping = async {
         sleep(Duration::from_secs(2)).await;
         let stopped = &mut fleet.workflow_runners[0];
         stopped.signal(Signal::Stop);
-        sleep(Duration::from_secs(8)).await;
+        sleep(Duration::from_secs(seconds as u64)).await;
         stopped.signal(Signal::Continue);
     };
     let (created, ()) = tokio::join!(load::create_all(store, &done), stopping);
-    audit(&*fleet.store, &created, "a workflow runner stopped for 8 s").await;
+    let what = format!("a workflow runner stopped for {seconds} s");
+    audit(&*fleet.store, &created, &what).await;
     let runner = &fleet.workflow_runners[0];
     let lost = async |why: &str| {
         let series = format!("mesh_workflow_shards_lost_total{{why=\"{why}\"}}");

@@ -5,6 +5,8 @@
 //! |---|---|
 //! | `MESH_TEST_WORKFLOW_RUNS` | how many runs each fault meets; 300 |
 //! | `MESH_TEST_WORKFLOW_RATE` | how many of them are created in a second; 30 |
+//! | `MESH_TEST_WORKFLOW_WAITING` | how many approvals and timers wait; 100 |
+//! | `MESH_TEST_WORKFLOW_STOP` | how many seconds a runner is stopped; 8 |
 //!
 //! `make test-workflows` runs them with programs that are optimized, at the size that the guide speaks of.
 

@@ -10,7 +10,7 @@ use service::ServerHandle;
 use tempfile::TempDir;
 use workflow::{Event, EventKind, Limits, Run, RunRecords, RunStatus, Start, Workflow};
 
-use crate::agent::{self, Asked};
+use crate::agent::{self, Asked, AtOnce};
 
 /// Longer than anything takes on a busy machine.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
@@ -19,6 +19,7 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 pub(crate) struct Mesh {
     pub(crate) store: Arc<dyn RunStore>,
     pub(crate) asked: Asked,
+    at_once: AtOnce,
     registry: Arc<Memory>,
     agents: Vec<ServerHandle>,
     runners: Vec<ServerHandle>,
@@ -27,21 +28,42 @@ pub(crate) struct Mesh {
 
 impl Mesh {
     pub(crate) async fn start() -> Self {
+        Self::with(&[]).await
+    }
+
+    /// One with these keys for its workflow runner.
+    pub(crate) async fn with(set: &[(&str, &str)]) -> Self {
         let (registry, folder) = (Arc::new(Memory::new()), TempDir::new().unwrap());
-        let asked = Asked::default();
-        let helper = agent::build(Arc::clone(&asked));
+        let (asked, at_once) = (Asked::default(), AtOnce::default());
+        let helper = agent::build(Arc::clone(&asked), Arc::clone(&at_once));
         let agents = vec![
             local::start(&agent::SPEC, helper, &registry, &[]).await,
             program("echo-agent", &registry, &[]).await,
         ];
-        let runners = runners(&registry, &folder).await;
+        let runners = runners(&registry, &folder, set).await;
         Self {
             store: work::open_runs(runners[1].context()).unwrap(),
             asked,
+            at_once,
             registry,
             agents,
             runners,
             folder,
+        }
+    }
+
+    /// How many tasks the helper had at once at most.
+    pub(crate) fn most(&self) -> usize {
+        self.at_once.lock().1
+    }
+
+    /// Drops the workflow runner, which leaves its shards to their leases, and starts another.
+    pub(crate) async fn replace_workflow_runner(&mut self, set: &[(&str, &str)]) {
+        drop(self.runners.pop());
+        let mut fresh = runners(&self.registry, &self.folder, set).await;
+        self.runners.extend(fresh.pop());
+        while let Some(spare) = fresh.pop() {
+            spare.drain().await;
         }
     }
 
@@ -50,6 +72,7 @@ impl Mesh {
         let Self {
             store,
             asked,
+            at_once,
             registry,
             agents,
             runners: mut old,
@@ -60,10 +83,11 @@ impl Mesh {
             runner.drain().await;
         }
         tokio::time::sleep(between).await;
-        let runners = runners(&registry, &folder).await;
+        let runners = runners(&registry, &folder, &[]).await;
         Self {
             store: work::open_runs(runners[1].context()).unwrap(),
             asked,
+            at_once,
             registry,
             agents,
             runners,
@@ -198,13 +222,18 @@ impl Mesh {
     }
 }
 
-async fn runners(registry: &Arc<Memory>, folder: &TempDir) -> Vec<ServerHandle> {
+async fn runners(
+    registry: &Arc<Memory>,
+    folder: &TempDir,
+    set: &[(&str, &str)],
+) -> Vec<ServerHandle> {
     let path = |name: &str| folder.path().join(name).display().to_string();
     let (jobs, runs) = (path("jobs"), path("runs"));
     let both = [("jobs_path", jobs.as_str()), ("workflows_path", &runs)];
+    let workflows = [&both[..], set].concat();
     vec![
-        program("job-runner", registry, &both[..1]).await,
-        program("workflow-runner", registry, &both).await,
+        program("job-runner", registry, &[both[0], ("workers", "16")]).await,
+        program("workflow-runner", registry, &workflows).await,
     ]
 }
 

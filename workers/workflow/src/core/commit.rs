@@ -363,3 +363,29 @@ impl Core {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_commit_waits_for_more_only_while_much_happens() {
+        let mut changes = Changes::default();
+        let mut commits = Commits {
+            wait: Duration::from_millis(50),
+            ..Commits::default()
+        };
+        assert_eq!(commits.wake(&changes), None);
+        changes.of("a").acks.clear();
+        let since = changes.since.unwrap();
+        assert_eq!(commits.wake(&changes), Some(since));
+        commits.latest = BUSY;
+        assert_eq!(commits.wake(&changes), Some(since + commits.wait));
+        for number in 0..MAX_RUNS {
+            changes.of(&number.to_string()).acks.clear();
+        }
+        assert_eq!(commits.wake(&changes), Some(since));
+        commits.under_way = Some(1);
+        assert_eq!(commits.wake(&changes), None);
+    }
+}

@@ -218,10 +218,7 @@ impl Core {
                 .push(serde_json::to_vec(event).unwrap_or_default());
         }
         change.changed.extend(step.changed);
-        let blobs = step.blobs.into_iter();
-        change
-            .blobs
-            .extend(blobs.map(|(id, text)| (id, text.into_bytes())));
+        change.blobs.extend(step.blobs);
         for effect in step.effects {
             self.effect(run_id, effect);
         }
