@@ -1,6 +1,9 @@
 //! Whether every run ended once, and every end of a node was taken once.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, HashMap},
+    time::Duration,
+};
 
 use runs::{EventCursor, EventFilter, RunFilter, RunStore};
 use tokio::time::{Instant, sleep};
@@ -75,8 +78,8 @@ async fn ended(store: &dyn RunStore) -> Result<BTreeMap<String, (String, u64)>, 
 /// How often what happened, by run, kind and node.
 pub(crate) async fn counts(
     store: &dyn RunStore,
-) -> BTreeMap<(String, EventKind, String), usize> {
-    let mut counts = BTreeMap::new();
+) -> HashMap<(String, EventKind, String), usize> {
+    let mut counts = HashMap::new();
     let mut after = EventCursor::default();
     loop {
         let page = store

@@ -140,11 +140,6 @@ impl Changes {
         self.by_run.entry(run_id.to_owned()).or_default()
     }
 
-    /// The change of a run, if it has one.
-    pub(super) fn get(&mut self, run_id: &str) -> Option<&mut Change> {
-        self.by_run.get_mut(run_id)
-    }
-
     /// Takes the first ones out.
     pub(super) fn take(&mut self, max: usize) -> Vec<(String, Change)> {
         let mut taken = Vec::with_capacity(max.min(self.len()));
