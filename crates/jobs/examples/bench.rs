@@ -1,7 +1,7 @@
 //! Measures the queue on a store, and prints what came of it as a line of JSON; `meshctl bench
 //! jobs` does the same for people.
 //!
-//! `cargo run --release -p mesh-jobs --example bench -- STORE rate JOBS [keys]`, or
+//! `cargo run --release -p mesh-jobs --example bench -- STORE rate JOBS [keys|completions]`, or
 //! `STORE latency RATE SECONDS [keys]`, or `STORE growth JOBS SIZE… [keys]`
 
 #![expect(clippy::print_stdout, reason = "a command line")]
@@ -17,6 +17,7 @@ use mesh_jobs::{
 async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let mut words: Vec<String> = env::args().skip(1).collect();
     let keys = words.pop_if(|last| last == "keys").is_some();
+    let completions = words.pop_if(|last| last == "completions").is_some();
     let [store, what, numbers @ ..] = words.as_slice() else {
         return Err("say which store, and what to measure: rate, latency or growth".into());
     };
@@ -25,6 +26,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
     let first = numbers.first().copied().ok_or("say how many jobs")?;
     let mut plan = Plan {
         keys,
+        completions,
         ..Plan::default()
     };
     let store = BenchStore::new(store)?;

@@ -11,6 +11,9 @@ use crate::{
 /// The size of most headers, in bytes.
 const HEADER_SIZE: usize = 256;
 
+/// The form of a payload that is there, and was left out.
+const LEFT_OUT: u8 = b'l';
+
 /// Bytes that are not what [`pack`] makes.
 #[derive(Debug, thiserror::Error)]
 #[error("{0} is not a packed job")]
@@ -35,6 +38,20 @@ pub(crate) fn pack(id: &JobId, header: &Header, payload: Option<&Payload>) -> By
     packed.into()
 }
 
+/// The same for a payload that is too large to carry.
+pub(crate) fn pack_without(id: &JobId, header: &Header) -> Bytes {
+    let mut packed = Vec::from(pack(id, header, None));
+    if let Some(form) = packed.last_mut() {
+        *form = LEFT_OUT;
+    }
+    packed.into()
+}
+
+/// Whether these are the bytes of [`pack_without`].
+pub(crate) fn is_left_out(packed: &Bytes) -> bool {
+    packed.ends_with(&[b'\n', LEFT_OUT])
+}
+
 pub(crate) fn pack_job(job: &Job) -> Bytes {
     pack(&job.id, &job.header, Some(&job.payload))
 }
@@ -55,8 +72,8 @@ pub(crate) fn unpack(packed: &Bytes) -> Result<(JobId, Header, Option<Payload>),
         .get(head_end + 1)
         .ok_or(Undecodable("a text without a form"))?;
     let body = packed.slice(head_end + 2..);
-    let payload = match form {
-        b'0' => None,
+    let payload = match *form {
+        b'0' | LEFT_OUT => None,
         b'j' => Some(Payload::Json(body)),
         b'b' => Some(Payload::Binary(body)),
         _ => return Err(Undecodable("a text of an unknown form")),
@@ -109,7 +126,7 @@ mod tests {
         ] {
             let mut new = NewJob::new("call", payload.clone());
             new.caller = Some("line\nbreak".to_owned());
-            let job = new.into_job(id.clone());
+            let job = new.into_job(id.clone(), id.made_at());
             let back = unpack_job(&pack_job(&job)).unwrap();
             assert_eq!(
                 (back.id, back.payload, back.header),

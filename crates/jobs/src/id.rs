@@ -59,7 +59,7 @@ impl FromStr for Lane {
 }
 
 /// A job's id, `<queue>.<partition>.<27 hex digits>`: it says where the job is kept, and sorts by
-/// the time it was made within a lane.
+/// the time it was made within a lane, unless it was made from a seed.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub struct JobId(String);
@@ -80,6 +80,20 @@ impl JobId {
             "{}.{}.{now:011x}{chance:016x}",
             lane.queue, lane.partition
         ))
+    }
+
+    /// The id in a lane that a seed stands for, always the same: 107 bits of its hash. The highest
+    /// of the 44 bits of time is set, which no clock does before the year 2248.
+    #[must_use]
+    pub fn chosen(lane: &Lane, seed: &str) -> Self {
+        let hash = xxhash_rust::xxh3::xxh3_128(seed.as_bytes());
+        let hash = (hash & ((1 << 107) - 1)) | (1 << 107);
+        Self(format!("{}.{}.{hash:027x}", lane.queue, lane.partition))
+    }
+
+    /// Whether it was made from a seed.
+    pub(crate) fn is_chosen(&self) -> bool {
+        self.time_bits() >> 43 == 1
     }
 
     /// The id that packed bytes begin with, if it is one of the lane.
@@ -131,9 +145,16 @@ impl JobId {
         (queue, partition.unwrap_or(0))
     }
 
-    /// When the id was made, Unix milliseconds by the store's clock.
+    /// When the id was made, Unix milliseconds by the store's clock; 0 if it was made from a seed.
     #[must_use]
     pub fn made_at(&self) -> u64 {
+        if self.is_chosen() {
+            return 0;
+        }
+        self.time_bits()
+    }
+
+    fn time_bits(&self) -> u64 {
         let unique = self
             .0
             .rsplit('.')
@@ -204,6 +225,21 @@ mod tests {
         assert_eq!(id.as_str().parse::<JobId>().unwrap(), id);
         assert!(clock::now() - id.made_at() < 10_000);
         assert_eq!("work_queue:7".parse::<Lane>().unwrap(), lane);
+    }
+
+    #[test]
+    fn a_chosen_id_is_the_same_for_the_same_seed_and_lane_and_has_no_time() {
+        let lane = Lane::new("default", 0).unwrap();
+        let id = JobId::chosen(&lane, "run.node.0.1");
+        assert_eq!(id, JobId::chosen(&lane, "run.node.0.1"));
+        assert_ne!(id, JobId::chosen(&lane, "run.node.0.2"));
+        assert_ne!(
+            id,
+            JobId::chosen(&Lane::new("default", 1).unwrap(), "run.node.0.1")
+        );
+        assert_eq!(id.as_str().parse::<JobId>().unwrap(), id);
+        assert_eq!((id.lane(), id.made_at()), (lane.clone(), 0));
+        assert!(id.is_chosen() && !JobId::new(&lane).is_chosen());
     }
 
     #[test]

@@ -2,10 +2,11 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
+use backoff::Backoff;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 
-use crate::{Error, History, JobId, JobStatus, clock};
+use crate::{Error, History, JobId, JobStatus, clock, completion};
 
 /// What a job is about, or what came of it; the queue never looks inside.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -35,6 +36,9 @@ impl Payload {
 /// The priorities: 5 is the highest.
 pub const PRIORITIES: std::ops::RangeInclusive<u8> = 1..=5;
 
+/// The longest that a job may wait.
+const MAX_DELAY: Duration = Duration::from_secs(366 * 86_400);
+
 /// A job to be submitted.
 #[derive(Debug, Clone)]
 pub struct NewJob {
@@ -55,6 +59,14 @@ pub struct NewJob {
     pub max_attempts: u32,
     /// When the result is no longer wanted, Unix milliseconds: the job is not started after that.
     pub deadline: Option<u64>,
+    /// Its id is made from this, 1 to 256 bytes: as long as the job is kept, whatever became of it,
+    /// nothing happens when it is submitted again. Excludes both keys.
+    pub seed: Option<String>,
+    /// Its end leaves an entry in the completions with this tag, for
+    /// [`Jobs::completions`](crate::Jobs::completions): 1 to 32 of a-z, 0-9, `_` and `-`.
+    pub completion: Option<String>,
+    /// How long it waits after a failed attempt; the queue's own back-off by default.
+    pub backoff: Option<Backoff>,
     /// Makes submitting it twice within a day make one job, within its queue.
     pub idempotency_key: Option<String>,
     /// The same, in a namespace that no client can name: of timers and of the parts of tasks.
@@ -78,6 +90,9 @@ impl NewJob {
             timeout: Duration::from_secs(60),
             max_attempts: 5,
             deadline: None,
+            seed: None,
+            completion: None,
+            backoff: None,
             idempotency_key: None,
             internal_key: None,
             caller: None,
@@ -108,7 +123,7 @@ impl NewJob {
                 "0 leaves no time, give at least 1 ms",
             ));
         }
-        if self.delay > Duration::from_secs(366 * 86_400) {
+        if self.delay > MAX_DELAY {
             return Err(Error::invalid("delay", "is more than a year"));
         }
         let size = self.payload.bytes().len();
@@ -123,6 +138,21 @@ impl NewJob {
         if matches!(&self.idempotency_key, Some(key) if key.chars().any(char::is_control)) {
             let reason = "has control characters, give printable ones";
             return Err(Error::invalid("idempotency_key", reason));
+        }
+        if let Some(seed) = &self.seed {
+            if seed.is_empty() || seed.len() > 256 {
+                return Err(Error::invalid("seed", "give 1 to 256 bytes"));
+            }
+            if self.key().is_some() {
+                let reason = "excludes an idempotency key: it does the same";
+                return Err(Error::invalid("seed", reason));
+            }
+        }
+        if let Some(tag) = &self.completion {
+            completion::check_tag(tag)?;
+        }
+        if matches!(&self.backoff, Some(backoff) if backoff.max > MAX_DELAY) {
+            return Err(Error::invalid("backoff", "is more than a year"));
         }
         Ok(())
     }
@@ -144,13 +174,19 @@ impl NewJob {
         );
         let mut hash = xxhash_rust::xxh3::Xxh3::new();
         hash.update(head.as_bytes());
+        // Only where they are given: fingerprints outlive versions.
+        if let Some(tag) = &self.completion {
+            hash.update(format!("completion {tag}\n").as_bytes());
+        }
+        if let Some(Backoff { base, max, jitter }) = self.backoff {
+            hash.update(format!("backoff {base:?} {max:?} {jitter}\n").as_bytes());
+        }
         hash.update(self.payload.bytes());
         format!("{:032x}", hash.digest128())
     }
 
-    pub(crate) fn into_job(self, id: JobId) -> Job {
-        // The id has the time: two readings of the clock would differ now and then.
-        let enqueued_at = id.made_at();
+    /// The job, taken in at a time that its id has too, if it was not made from a seed.
+    pub(crate) fn into_job(self, id: JobId, enqueued_at: u64) -> Job {
         let waits = !self.delay.is_zero();
         // That it was queued at once is what its time of submission says.
         let mut history = History::default();
@@ -166,6 +202,9 @@ impl NewJob {
                 max_attempts: self.max_attempts,
                 timeout_ms: clock::millis(self.timeout),
                 deadline: self.deadline,
+                seed: self.seed,
+                completion: self.completion,
+                backoff: self.backoff.map(PackedBackoff::from),
                 idempotency_key: self.idempotency_key,
                 internal_key: self.internal_key,
                 caller: self.caller,
@@ -214,6 +253,15 @@ pub struct Header {
     /// After this it is not started any more.
     #[serde(rename = "d", default, skip_serializing_if = "Option::is_none")]
     pub deadline: Option<u64>,
+    /// What its id was made from.
+    #[serde(rename = "g", default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<String>,
+    /// The tag of the completions that its end goes to.
+    #[serde(rename = "y", default, skip_serializing_if = "Option::is_none")]
+    pub completion: Option<String>,
+    /// How long it waits after a failed attempt; the queue's own back-off where it does not say.
+    #[serde(rename = "b", default, skip_serializing_if = "Option::is_none")]
+    pub backoff: Option<PackedBackoff>,
     /// The submitter's key against doing it twice.
     #[serde(rename = "i", default, skip_serializing_if = "Option::is_none")]
     pub idempotency_key: Option<String>,
@@ -235,6 +283,10 @@ pub struct Header {
     /// What its latest failed attempt said.
     #[serde(rename = "e", default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
+    /// Its latest attempt failed in a way that may pass, and it had no more: of a job with a
+    /// completion only.
+    #[serde(rename = "f", default, skip_serializing_if = "std::ops::Not::not")]
+    pub retryable: bool,
     /// When it ended for good.
     #[serde(rename = "z", default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<u64>,
@@ -244,4 +296,38 @@ pub struct Header {
     /// What happened to it.
     #[serde(rename = "h", default, skip_serializing_if = "History::is_empty")]
     pub history: History,
+}
+
+/// A back-off as three numbers: the first pause and the longest in ms, and the jitter in thousandths.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PackedBackoff(u64, u64, u16);
+
+impl From<Backoff> for PackedBackoff {
+    fn from(backoff: Backoff) -> Self {
+        #[expect(
+            clippy::cast_possible_truncation,
+            clippy::cast_sign_loss,
+            reason = "0 to 1,000"
+        )]
+        let jitter = (backoff.jitter.clamp(0.0, 1.0) * 1_000.0).round() as u16;
+        Self(
+            clock::millis(backoff.base),
+            clock::millis(backoff.max),
+            jitter,
+        )
+    }
+}
+
+impl From<PackedBackoff> for Backoff {
+    fn from(PackedBackoff(base, max, jitter): PackedBackoff) -> Self {
+        let [base, max] = [base, max].map(Duration::from_millis);
+        Self::new(base, max, f64::from(jitter) / 1_000.0)
+    }
+}
+
+impl Header {
+    /// How long it waits after a failed attempt: by its own back-off or the queue's.
+    pub(crate) fn backoff_or(&self, queue: &Backoff) -> Backoff {
+        self.backoff.map_or(*queue, Backoff::from)
+    }
 }

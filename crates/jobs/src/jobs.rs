@@ -8,7 +8,7 @@ mod queue_limit;
 mod run;
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, HashMap},
     sync::{Arc, atomic::AtomicUsize},
 };
 
@@ -33,7 +33,7 @@ pub struct Submitted {
     pub id: JobId,
     /// Its status; `None` when its record has expired and its key has not.
     pub status: Option<JobStatus>,
-    /// It existed already, under its idempotency key.
+    /// It existed already, under its idempotency key or its seed.
     pub existing: bool,
 }
 
@@ -127,6 +127,12 @@ impl Jobs {
             .collect()
     }
 
+    /// The lane of a queue that jobs with this key or seed meet in.
+    pub(crate) fn lane_for(&self, queue: &str, key: &[u8]) -> Result<Lane, Error> {
+        let lanes = self.lanes_of(queue)?;
+        Ok(nth_lane(&lanes, xxhash_rust::xxh3::xxh3_64(key)))
+    }
+
     /// Takes one job in.
     ///
     /// # Errors
@@ -161,6 +167,8 @@ impl Jobs {
         let refused = refused.await?;
         let mut answers: Vec<Option<Result<Submitted, Error>>> = vec![None; jobs.len()];
         let mut lanes: BTreeMap<Lane, (Vec<usize>, Vec<Submission>)> = BTreeMap::new();
+        // The first of those with one seed is taken in for all.
+        let (mut chosen, mut repeated) = (HashMap::new(), Vec::new());
         let mut times = Times::default();
         let mut spans = Vec::with_capacity(jobs.len());
         for (index, mut job) in jobs.into_iter().enumerate() {
@@ -171,7 +179,13 @@ impl Jobs {
                 continue;
             }
             match self.admit(job, &mut times).await {
+                Ok((_, entry)) if chosen.contains_key(&entry.id) => {
+                    repeated.push((index, chosen[&entry.id]));
+                }
                 Ok((lane, entry)) => {
+                    if entry.id.is_chosen() {
+                        chosen.insert(entry.id.clone(), index);
+                    }
                     let (indexes, entries) = lanes.entry(lane).or_default();
                     indexes.push(index);
                     entries.push(entry);
@@ -185,13 +199,29 @@ impl Jobs {
                 (indexes, entries, self.take_in(lane, entries).await)
             })
         });
+        let mut known = Vec::new();
         for (indexes, entries, accepted) in join_all(calls).await {
             for (at, (index, entry)) in indexes.iter().zip(entries).enumerate() {
-                answers[*index] = Some(match &accepted {
-                    Ok(accepted) => self.submitted(entry, &accepted[at]).await,
+                let answer = match &accepted {
+                    Ok(accepted) => submitted(entry, &accepted[at]),
                     Err(error) => Err(error.clone()),
-                });
+                };
+                if let Ok(Submitted {
+                    id, existing: true, ..
+                }) = &answer
+                {
+                    known.push((*index, id.clone()));
+                }
+                answers[*index] = Some(answer);
             }
+        }
+        self.add_statuses(&known, &mut answers).await;
+        for (index, first) in repeated {
+            let mut answer = answers[first].clone();
+            if let Some(Ok(submitted)) = &mut answer {
+                submitted.existing = true;
+            }
+            answers[index] = answer;
         }
         let answers: Vec<_> = answers.into_iter().flatten().collect();
         for (span, answer) in spans.into_iter().zip(&answers) {
@@ -217,15 +247,12 @@ impl Jobs {
 
     async fn admit(&self, job: NewJob, times: &mut Times) -> Result<(Lane, Submission), Error> {
         job.check(self.options.max_payload)?;
-        let lanes = self.lanes_of(&job.queue)?;
-        // Jobs with one key meet in one partition; the others spread.
+        // Jobs with one key or seed meet in one partition; the others spread.
         let key = job.key();
-        let number = match &key {
-            Some(key) => xxhash_rust::xxh3::xxh3_64(key.as_bytes()),
-            None => rand::random::<u64>(),
+        let lane = match key.as_ref().or(job.seed.as_ref()) {
+            Some(key) => self.lane_for(&job.queue, key.as_bytes())?,
+            None => nth_lane(&self.lanes_of(&job.queue)?, rand::random()),
         };
-        let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
-        let lane = lanes[chosen].clone();
         let key = key.map(|key| (key, job.fingerprint()));
         let now = match times.get(&lane) {
             Some(known) => known.clone(),
@@ -234,8 +261,12 @@ impl Jobs {
                 .or_insert(self.now(&lane).await)
                 .clone(),
         };
-        let (delay, id) = (job.delay, JobId::at(&lane, now?));
-        let job = job.into_job(id);
+        let (delay, now) = (job.delay, now?);
+        let id = match &job.seed {
+            Some(seed) => JobId::chosen(&lane, seed),
+            None => JobId::at(&lane, now),
+        };
+        let job = job.into_job(id, now);
         let (packed, priority) = (codec::pack_job(&job), job.header.priority);
         Ok((
             lane,
@@ -249,44 +280,64 @@ impl Jobs {
         ))
     }
 
-    async fn submitted(
+    /// Says of jobs that existed already what has become of them.
+    async fn add_statuses(
         &self,
-        entry: &Submission,
-        accepted: &SubmitOutcome,
-    ) -> Result<Submitted, Error> {
-        match accepted {
-            SubmitOutcome::New => {
-                let waits = !entry.delay.is_zero();
-                let status = if waits {
-                    JobStatus::Scheduled
-                } else {
-                    JobStatus::Queued
-                };
-                Ok(Submitted {
-                    id: entry.id.clone(),
-                    status: Some(status),
-                    existing: false,
-                })
+        known: &[(usize, JobId)],
+        answers: &mut [Option<Result<Submitted, Error>>],
+    ) {
+        let ids: Vec<JobId> = known.iter().map(|(_, id)| id.clone()).collect();
+        let found = self.find_many(&ids).await;
+        for (at, (index, _)) in known.iter().enumerate() {
+            let answer = answers[*index].as_mut();
+            let Some(answer) = answer else { continue };
+            match (&found, answer) {
+                (Ok(found), Ok(submitted)) => {
+                    submitted.status = found[at].as_ref().map(|record| record.status);
+                }
+                (Err(error), answer) => *answer = Err(error.clone()),
+                (Ok(_), Err(_)) => {}
             }
-            SubmitOutcome::Duplicate(id) => {
-                let status = self.find(id).await?.map(|record| record.status);
-                Ok(Submitted {
-                    id: id.clone(),
-                    status,
-                    existing: true,
-                })
-            }
-            SubmitOutcome::Conflict(id) => {
-                let key = entry
-                    .key
-                    .as_ref()
-                    .map(|(key, _)| key.trim_start_matches('\u{1}').to_owned())
-                    .unwrap_or_default();
-                Err(Error::Conflict {
-                    key,
-                    id: id.clone(),
-                })
-            }
+        }
+    }
+}
+
+/// The lane that a number leads to, evenly.
+fn nth_lane(lanes: &[Lane], number: u64) -> Lane {
+    let chosen = usize::try_from(number % lanes.len() as u64).unwrap_or(0);
+    lanes[chosen].clone()
+}
+
+fn submitted(entry: &Submission, accepted: &SubmitOutcome) -> Result<Submitted, Error> {
+    match accepted {
+        SubmitOutcome::New => {
+            let waits = !entry.delay.is_zero();
+            let status = if waits {
+                JobStatus::Scheduled
+            } else {
+                JobStatus::Queued
+            };
+            Ok(Submitted {
+                id: entry.id.clone(),
+                status: Some(status),
+                existing: false,
+            })
+        }
+        SubmitOutcome::Duplicate(id) => Ok(Submitted {
+            id: id.clone(),
+            status: None,
+            existing: true,
+        }),
+        SubmitOutcome::Conflict(id) => {
+            let key = entry
+                .key
+                .as_ref()
+                .map(|(key, _)| key.trim_start_matches('\u{1}').to_owned())
+                .unwrap_or_default();
+            Err(Error::Conflict {
+                key,
+                id: id.clone(),
+            })
         }
     }
 }

@@ -11,6 +11,7 @@
 pub mod bench;
 mod clock;
 mod codec;
+mod completion;
 mod enqueue_span;
 mod error;
 mod events;
@@ -37,12 +38,13 @@ mod timer;
 mod worker;
 
 pub use clock::Clock;
+pub use completion::{Completion, MAX_COMPLETION_RESULT};
 pub use error::Error;
 pub use events::EventPage;
 pub use handler::{Failure, JobContext, JobHandler};
 pub use history::History;
 pub use id::{JobId, Lane};
-pub use job::{Header, Job, NewJob, PRIORITIES, Payload};
+pub use job::{Header, Job, NewJob, PRIORITIES, PackedBackoff, Payload};
 pub use jobs::{Jobs, MAX_SUBMIT, QueueOptions, Submitted, manage::QueueStats};
 pub use listing::{JobFilter, JobListing};
 pub use outcome::{ClaimedJob, JobOutcome};
@@ -52,9 +54,10 @@ pub use schedule::{ENTRY_TTL_MS, JobFactory, ReconcileResult, ScheduleEntries, i
 pub use scheduler::Scheduler;
 pub use status::JobStatus;
 pub use store::{
-    Claim, ClaimRequest, Destination, EventBatch, JobCounts, JobEvent, JobPage, JobState, Lease,
-    ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoreUsage,
-    StoredJob, Submission, SubmitOutcome, WaitPosition,
+    Claim, ClaimRequest, CompletionNote, CompletionSource, Destination, EventBatch, JobCounts,
+    JobEvent, JobPage, JobState, Lease, ListedJob, MAX_BATCH, Move, MoveOutcome, ProgressNote,
+    Renewal, Store, StoreHealth, StoreUsage, StoredCompletion, StoredJob, Submission,
+    SubmitOutcome, WaitPosition,
 };
 pub use store_options::{StoreOptions, SyncPolicy};
 pub use stores::{Embedded, OpenStore, Redis, RedisProbe, STORES, StoreBackend, open, probe_redis};

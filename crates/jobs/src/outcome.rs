@@ -7,7 +7,7 @@ use bytes::Bytes;
 use serde_json::Value;
 
 use crate::{
-    Error, Job, JobId, JobStatus, Lease, Payload, clock, codec,
+    Error, Job, JobId, JobStatus, Lease, Payload, clock, codec, completion,
     job::Header,
     steps,
     store::{Destination, JobState, StoredJob},
@@ -97,7 +97,12 @@ pub(crate) fn settle(job: &Job, outcome: &JobOutcome, backoff: &Backoff, now: u6
                 ..job.header.clone()
             };
             let record = codec::pack(&job.id, &header, result.as_ref());
-            Destination::End { status, record }
+            let completion = completion::note_success(&job.id, &header, result.as_ref());
+            Destination::End {
+                status,
+                record,
+                completion,
+            }
         }
         JobOutcome::Cancelled => cancel(job, now),
         JobOutcome::Released => queue(job, uncounted(job), now),
@@ -132,16 +137,19 @@ fn failed(
         && in_time
         && header.attempt < header.max_attempts
     {
+        let backoff = header.backoff_or(backoff);
         let delay = backoff.after_at_least(header.attempt, least, &mut rand::rng());
         return later(job, failed, JobStatus::Failed, delay, now);
     }
     let header = Header {
         ended_at: Some(now),
+        retryable: retry.is_some() && in_time && header.completion.is_some(),
         history: steps::with(header, JobStatus::Dead, now),
         ..failed
     };
     Destination::DeadLetter {
         packed: codec::pack(&job.id, &header, Some(&job.payload)),
+        completion: completion::note_failure(&job.id, &header),
     }
 }
 
@@ -155,6 +163,7 @@ pub(crate) fn cancel(job: &Job, now: u64) -> Destination {
     Destination::End {
         status: JobStatus::Cancelled,
         record: codec::pack(&job.id, &header, Some(&job.payload)),
+        completion: completion::note_failure(&job.id, &header),
     }
 }
 
@@ -201,14 +210,16 @@ pub(crate) fn reclaim(found: &StoredJob, now: u64) -> Destination {
         return queue(&job, job.header.clone(), now);
     }
     job.header.ended_at = Some(now);
+    job.header.retryable = job.header.completion.is_some();
     job.header.history.push(JobStatus::Dead, now);
     Destination::DeadLetter {
         packed: codec::pack_job(&job),
+        completion: completion::note_failure(&job.id, &job.header),
     }
 }
 
 /// Where a job goes that cannot be decoded: to the dead letters, with its bytes. One that was
-/// cancelled may only end.
+/// cancelled may only end. Whether it asked for a completion cannot be told.
 pub(crate) fn dead_letter(
     id: &JobId,
     packed: &Bytes,
@@ -228,9 +239,13 @@ pub(crate) fn dead_letter(
         return Destination::End {
             status,
             record: packed,
+            completion: None,
         };
     }
-    Destination::DeadLetter { packed }
+    Destination::DeadLetter {
+        packed,
+        completion: None,
+    }
 }
 
 /// Where a dead letter goes that is retried from the start.
@@ -240,6 +255,7 @@ pub(crate) fn requeue_dead(found: &StoredJob, now: u64) -> Result<Destination, E
         attempt: 0,
         started_at: None,
         ended_at: None,
+        retryable: false,
         error: None,
         metrics: None,
         ..job.header.clone()

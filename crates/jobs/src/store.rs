@@ -31,7 +31,8 @@ pub struct Submission {
 pub enum SubmitOutcome {
     /// Taken in.
     New,
-    /// Its key stands for this job, submitted with the same fingerprint.
+    /// Its key stands for this job, submitted with the same fingerprint; or this is its own id,
+    /// which was made from a seed and is known.
     Duplicate(JobId),
     /// Its key stands for this job, submitted with another fingerprint.
     Conflict(JobId),
@@ -116,12 +117,62 @@ pub enum Destination {
         status: JobStatus,
         /// The packed record.
         record: Bytes,
+        /// What it leaves in the completions.
+        completion: Option<CompletionNote>,
     },
     /// To the dead letters.
     DeadLetter {
         /// The packed job, for a retry.
         packed: Bytes,
+        /// What it leaves in the completions.
+        completion: Option<CompletionNote>,
     },
+}
+
+impl Destination {
+    /// What the move leaves in the completions.
+    #[must_use]
+    pub const fn completion(&self) -> Option<&CompletionNote> {
+        match self {
+            Self::End { completion, .. } | Self::DeadLetter { completion, .. } => {
+                completion.as_ref()
+            }
+            Self::Queue { .. } | Self::Later { .. } => None,
+        }
+    }
+}
+
+/// An entry for the completions of a lane.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionNote {
+    /// The tag whose completions it is among.
+    pub tag: String,
+    /// The packed record to be read there; without one the record that the job ends with.
+    pub packed: Option<Bytes>,
+}
+
+/// Where to read completions.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct CompletionSource {
+    /// The lane.
+    pub lane: Lane,
+    /// The tag.
+    pub tag: String,
+    /// The cursor to read after; empty for the oldest.
+    pub after: String,
+}
+
+/// A completion as a store has it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct StoredCompletion {
+    /// The index of its source.
+    pub source: usize,
+    /// Where it stands among those of its lane and tag.
+    pub cursor: String,
+    /// Succeeded, dead or cancelled.
+    pub status: JobStatus,
+    /// The packed record.
+    pub packed: Bytes,
 }
 
 /// The answer to a [`Move`].
@@ -354,7 +405,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Checks that reading and writing work, by doing both.
     async fn check(&self) -> Result<StoreHealth, Error>;
 
-    /// Takes jobs in. One whose id is known was taken in before: nothing happens again.
+    /// Takes jobs in; their ids differ. One whose id is known was taken in before: nothing happens
+    /// again.
     async fn submit(
         &self,
         lane: &Lane,
@@ -374,7 +426,7 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
         wait: Duration,
     ) -> Result<(), Error>;
 
-    /// Moves jobs between states.
+    /// Moves jobs between states, and adds what their ends leave to the completions.
     async fn transition(&self, lane: &Lane, moves: &[Move]) -> Result<Vec<MoveOutcome>, Error>;
 
     /// Starts the time of leases again.
@@ -383,8 +435,8 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Notes the progress of a job; `false` when the lease has ended.
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error>;
 
-    /// Requests that a running job stops, if it is still in the state of the token.
-    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error>;
+    /// Requests that running jobs stop, those that are still in the states of the tokens.
+    async fn request_cancels(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<bool>, Error>;
 
     /// The running jobs that were cancelled and have not ended yet. Workers query this often, and
     /// there are hardly ever any.
@@ -392,6 +444,9 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
 
     /// A job by its id.
     async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error>;
+
+    /// Jobs by their ids; `None` for those that are unknown.
+    async fn find_many(&self, lane: &Lane, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error>;
 
     /// A job with the latest notes of its attempts, by its id.
     async fn find_with_notes(
@@ -429,6 +484,24 @@ pub trait Store: fmt::Debug + Send + Sync + 'static {
     /// Returns when something may have happened after the cursor, or after `wait`. Can be dropped
     /// at any time.
     async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error>;
+
+    /// Completions after the cursors of the sources, in the order of each source, about `max`;
+    /// waits for some for up to `wait`. A cursor that is ahead of all that a source ever had, as
+    /// that of a store that came back older, counts as empty. Can be dropped at any time.
+    /// [`Error::Invalid`] for a cursor that no store of this kind gives.
+    async fn completions(
+        &self,
+        sources: &[CompletionSource],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<StoredCompletion>, Error>;
+
+    /// Deletes completions of a lane, by tag and cursor.
+    async fn acknowledge(
+        &self,
+        lane: &Lane,
+        entries: &[(String, Vec<String>)],
+    ) -> Result<(), Error>;
 
     /// Every lane that has ever had a job.
     async fn lanes(&self) -> Result<Vec<Lane>, Error>;

@@ -5,8 +5,8 @@ mod support;
 use std::{fs, path::Path, time::Duration};
 
 use mesh_jobs::{
-    Error, JobCounts, JobEvent, JobOutcome, JobStatus, Jobs, NewJob, Schedule, StoreOptions, Timer,
-    open,
+    Completion, Error, JobCounts, JobEvent, JobFilter, JobId, JobOutcome, JobStatus, Jobs, NewJob,
+    Payload, Schedule, StoreOptions, Timer, open,
 };
 use support::{call, claim_one, done, options};
 
@@ -164,4 +164,69 @@ async fn the_log_is_written_anew_when_it_has_grown_and_keeps_what_counts() {
     let jobs = load(folder.path()).unwrap();
     assert_eq!(story(&jobs).await, before);
     assert_eq!(jobs.get(&kept).await.unwrap().status, JobStatus::Queued);
+}
+
+#[tokio::test]
+async fn completions_outlive_restarts_and_new_logs_until_they_are_acknowledged() {
+    let folder = tempfile::tempdir().unwrap();
+    let mut jobs = load(folder.path()).unwrap();
+    let read = async |jobs: &Jobs| {
+        let after = [("t".to_owned(), String::new())];
+        let read = jobs.completions("default", &after, 1_000, Duration::ZERO);
+        read.await.unwrap()
+    };
+    let keys = |read: &[Completion]| -> Vec<String> {
+        read.iter().filter_map(|it| it.key.clone()).collect()
+    };
+    let tagged = |seed: &str| NewJob {
+        seed: Some(seed.to_owned()),
+        completion: Some("t".to_owned()),
+        ..call(seed)
+    };
+    let mut order = Vec::new();
+    for seed in ["one", "two", "dead", "three"] {
+        order.insert(0, jobs.submit(tagged(seed)).await.unwrap().id);
+        let claimed = claim_one(&jobs, "default").await;
+        let outcome = match seed {
+            "dead" => JobOutcome::Failed {
+                error: "no".to_owned(),
+                retry: None,
+                metrics: None,
+            },
+            _ => JobOutcome::Succeeded {
+                result: Some(Payload::Json(format!("{seed:?}").into())),
+                metrics: None,
+            },
+        };
+        jobs.settle(&[(claimed, outcome)]).await.remove(0).unwrap();
+    }
+    let first = read(&jobs).await;
+    let acknowledged = [("t".to_owned(), vec![first[0].cursor.clone()])];
+    jobs.acknowledge("default", &acknowledged).await.unwrap();
+    // A log of twenty times what it must hold: it is written anew.
+    let large = "x".repeat(1 << 20);
+    for _ in 0..20 {
+        jobs.submit(call(&large)).await.unwrap();
+        let claimed = claim_one(&jobs, "default").await;
+        jobs.settle(&[(claimed, done())]).await.remove(0).unwrap();
+    }
+    let size = fs::metadata(folder.path().join("jobs.log")).unwrap().len();
+    assert!(size < 10 << 20, "{size} bytes");
+    for round in 0..2 {
+        let here = read(&jobs).await;
+        assert_eq!(keys(&here), ["two", "dead", "three"], "{round}");
+        let cursors = |read: &[Completion]| -> Vec<String> {
+            read.iter().map(|it| it.cursor.clone()).collect()
+        };
+        assert_eq!(cursors(&here), cursors(&first[1..]), "{round}");
+        assert_eq!(here[0].result, Some(Payload::Json("\"two\"".into())));
+        assert_eq!(here[1].status, JobStatus::Dead);
+        // Ids without a time are listed as they came, after the later ones.
+        let listed = jobs.list(&JobFilter::default(), 1_000, None).await.unwrap();
+        let listed: Vec<JobId> = listed.jobs.into_iter().map(|it| it.id).collect();
+        assert_eq!(listed[listed.len() - 4..], order, "{round}");
+        drop(jobs);
+        jobs = load(folder.path()).unwrap();
+    }
+    assert!(jobs.submit(tagged("one")).await.unwrap().existing);
 }

@@ -310,3 +310,106 @@ async fn an_emptied_or_older_redis_is_another_epoch_and_the_same_one_is_not() {
         "its mark is no timer"
     );
 }
+
+fn tagged(seed: &str) -> NewJob {
+    NewJob {
+        seed: Some(seed.to_owned()),
+        completion: Some("t".to_owned()),
+        ..call(seed)
+    }
+}
+
+async fn ends(jobs: &Jobs, seed: &str) {
+    jobs.submit(tagged(seed)).await.unwrap();
+    let claimed = claim_one(jobs, "default").await;
+    settle(jobs, claimed).await.unwrap();
+}
+
+/// The seeds of the completions after a cursor, and the last cursor.
+async fn heard(jobs: &Jobs, cursor: &str, wait: Duration) -> (Vec<String>, String) {
+    let after = [("t".to_owned(), cursor.to_owned())];
+    let read = jobs.completions("default", &after, 100, wait).await;
+    let read = read.unwrap();
+    let last = read
+        .last()
+        .map_or_else(|| cursor.to_owned(), |it| it.cursor.clone());
+    (read.into_iter().filter_map(|it| it.key).collect(), last)
+}
+
+#[tokio::test]
+async fn completions_go_on_whatever_stands_in_their_place() {
+    let redis = Redis::start(&[]).await;
+    let jobs = connect(&redis);
+    let stream = format!("{LANE}:done:t");
+    let now = Duration::ZERO;
+    // What ends, what reads and what acknowledges meets it first.
+    for meets in ["end", "read", "acknowledge"] {
+        say(&redis, &["DEL", &stream]).await;
+        say(&redis, &["SET", &stream, "x"]).await;
+        match meets {
+            "end" => ends(&jobs, "end").await,
+            "read" => assert!(heard(&jobs, "", now).await.0.is_empty()),
+            _ => {
+                let entry = [("t".to_owned(), vec!["0=1-1".to_owned()])];
+                jobs.acknowledge("default", &entry).await.unwrap();
+            }
+        }
+        ends(&jobs, meets).await;
+        let seeds = heard(&jobs, "", now).await.0;
+        assert_eq!(seeds.last().map(String::as_str), Some(meets), "{seeds:?}");
+        let aside: Vec<String> = ask(&redis, &["KEYS", &format!("{stream}:aside:*")]).await;
+        assert!(!aside.is_empty(), "{meets}: what was there is kept");
+        say(
+            &redis,
+            &[
+                &["DEL"],
+                &*aside.iter().map(String::as_str).collect::<Vec<_>>(),
+            ]
+            .concat(),
+        )
+        .await;
+        let cancelled = jobs
+            .submit(tagged(&format!("after {meets}")))
+            .await
+            .unwrap()
+            .id;
+        jobs.cancel(&cancelled).await.unwrap();
+    }
+    // Noise among them hides none, and does not stay.
+    say(&redis, &["XADD", &stream, "*", "c", "noise"]).await;
+    say(&redis, &["XADD", &stream, "*", "a", "b", "c", "d"]).await;
+    ends(&jobs, "behind noise").await;
+    let seeds = heard(&jobs, "", now).await.0;
+    assert_eq!(seeds.last().map(String::as_str), Some("behind noise"));
+    let length: usize = ask(&redis, &["XLEN", &stream]).await;
+    assert_eq!(length, seeds.len());
+    jobs.check().await.unwrap();
+}
+
+#[tokio::test]
+async fn who_follows_completions_hears_of_those_in_an_emptied_redis_whose_clock_is_behind() {
+    let redis = Redis::start(&[]).await;
+    let jobs = connect(&redis);
+    let stream = format!("{LANE}:done:t");
+    ends(&jobs, "before").await;
+    let (seeds, cursor) = heard(&jobs, "", Duration::ZERO).await;
+    assert_eq!(seeds, ["before"]);
+    type Entries = Vec<(String, Vec<Vec<u8>>)>;
+    let entries: Entries = ask(&redis, &["XRANGE", &stream, "-", "+"]).await;
+    say(&redis, &["FLUSHALL"]).await;
+    // The job is not known any more.
+    let before = [jobs.chosen_id("default", "before").unwrap()];
+    assert!(jobs.find_many(&before).await.unwrap()[0].is_none());
+    ends(&jobs, "before").await;
+    let (seeds, cursor) = heard(&jobs, &cursor, Duration::from_secs(5)).await;
+    assert_eq!(seeds, ["before"], "its second end");
+    // One with an earlier time than the reader has seen.
+    say(&redis, &["FLUSHALL"]).await;
+    let entry = String::from_utf8(entries[0].1[1].clone()).unwrap();
+    say(&redis, &["XADD", &stream, "5-1", "c", &entry]).await;
+    let (seeds, cursor) = heard(&jobs, &cursor, Duration::from_secs(10)).await;
+    assert_eq!(
+        (seeds, cursor),
+        (vec!["before".to_owned()], "0=5-1".to_owned())
+    );
+}

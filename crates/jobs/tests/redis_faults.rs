@@ -6,7 +6,10 @@ mod support;
 
 use std::{fs, path::Path, time::Duration};
 
-use mesh_jobs::{ClaimedJob, Error, JobStatus, Jobs, Lease, Renewal, StoreOptions, Worker, open};
+use mesh_jobs::{
+    ClaimedJob, Completion, Error, JobStatus, Jobs, Lease, NewJob, Renewal, StoreOptions, Worker,
+    open,
+};
 use support::{Counting, call, claim_one, done, options, until};
 use testkit::Redis;
 use tokio::time::Instant;
@@ -189,6 +192,68 @@ async fn a_lease_that_redis_forgot_it_gave_is_refused() {
         Err(Error::Stale { .. })
     ));
     assert!(jobs.settle(&[(fresh, done())]).await[0].is_ok());
+}
+
+#[tokio::test]
+async fn an_older_redis_gives_completions_again_and_runs_again_what_it_forgot() {
+    let mut redis = Redis::start(&ALWAYS).await;
+    let jobs = connect(&redis);
+    let tagged = |seed: &str| NewJob {
+        seed: Some(seed.to_owned()),
+        completion: Some("t".to_owned()),
+        ..call(seed)
+    };
+    let read = async |cursor: &str| {
+        let after = [("t".to_owned(), cursor.to_owned())];
+        let wait = Duration::from_secs(3);
+        jobs.completions("default", &after, 100, wait)
+            .await
+            .unwrap()
+    };
+    let acknowledge = async |read: &[Completion]| {
+        let cursors = read.iter().map(|it| it.cursor.clone()).collect();
+        let entries = [("t".to_owned(), cursors)];
+        jobs.acknowledge("default", &entries).await.unwrap();
+    };
+    let keys = |read: &[Completion]| -> Vec<String> {
+        read.iter().filter_map(|it| it.key.clone()).collect()
+    };
+    jobs.submit(tagged("early")).await.unwrap();
+    let claimed = claim_one(&jobs, "default").await;
+    jobs.settle(&[(claimed, done())]).await.remove(0).unwrap();
+    let late = jobs.submit(tagged("late")).await.unwrap().id;
+
+    let backup = tempfile::tempdir().unwrap();
+    redis.kill();
+    copy(redis.files(), backup.path());
+    redis.restart().await;
+    let connected = || async { jobs.get(&late).await.is_ok() };
+    until("it is back", connected).await;
+    let early = read("").await;
+    assert_eq!(keys(&early), ["early"]);
+    acknowledge(&early).await;
+    let claimed = claim_one(&jobs, "default").await;
+    jobs.settle(&[(claimed, done())]).await.remove(0).unwrap();
+    let end = read(&early[0].cursor).await;
+    assert_eq!(keys(&end), ["late"]);
+    acknowledge(&end).await;
+
+    redis.kill();
+    fs::remove_dir_all(redis.files().join("appendonlydir")).unwrap();
+    copy(backup.path(), redis.files());
+    redis.restart().await;
+    until("it is back, older", connected).await;
+    // With a cursor from a time that it has forgotten: what it has is heard again.
+    let again = read(&end[0].cursor).await;
+    assert_eq!(keys(&again), ["early"]);
+    acknowledge(&again).await;
+    assert_eq!(jobs.get(&late).await.unwrap().status, JobStatus::Queued);
+    assert!(jobs.submit(tagged("late")).await.unwrap().existing);
+    let claimed = claim_one(&jobs, "default").await;
+    jobs.settle(&[(claimed, done())]).await.remove(0).unwrap();
+    let end = read(&again[0].cursor).await;
+    assert_eq!(keys(&end), ["late"]);
+    acknowledge(&end).await;
 }
 
 /// The second token, with the nonce of the first in the place of its own.

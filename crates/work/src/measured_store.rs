@@ -8,9 +8,9 @@ use std::{
 
 use bytes::Bytes;
 use jobs::{
-    Claim, ClaimRequest, Error, EventBatch, JobCounts, JobId, JobPage, JobStatus, Lane, Lease,
-    Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission,
-    SubmitOutcome, WaitPosition,
+    Claim, ClaimRequest, CompletionSource, Error, EventBatch, JobCounts, JobId, JobPage, JobStatus,
+    Lane, Lease, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredCompletion,
+    StoredJob, Submission, SubmitOutcome, WaitPosition,
 };
 use telemetry::{Histogram, Labelled, MetricsRegistry};
 
@@ -103,8 +103,8 @@ impl Store for MeasuredStore {
             .await
     }
 
-    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
-        self.time("request_cancel", self.store.request_cancel(id, token))
+    async fn request_cancels(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<bool>, Error> {
+        self.time("request_cancel", self.store.request_cancels(lane, leases))
             .await
     }
 
@@ -115,6 +115,11 @@ impl Store for MeasuredStore {
 
     async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         self.time("find", self.store.find(id)).await
+    }
+
+    async fn find_many(&self, lane: &Lane, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        self.time("find_many", self.store.find_many(lane, ids))
+            .await
     }
 
     async fn find_with_notes(
@@ -161,6 +166,24 @@ impl Store for MeasuredStore {
 
     async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         self.store.wait_for_event(lane, after, wait).await
+    }
+
+    async fn completions(
+        &self,
+        sources: &[CompletionSource],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<StoredCompletion>, Error> {
+        self.store.completions(sources, max, wait).await
+    }
+
+    async fn acknowledge(
+        &self,
+        lane: &Lane,
+        entries: &[(String, Vec<String>)],
+    ) -> Result<(), Error> {
+        self.time("acknowledge", self.store.acknowledge(lane, entries))
+            .await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {

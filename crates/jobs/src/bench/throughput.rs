@@ -1,6 +1,7 @@
 //! How many jobs a second go from enqueue to done.
 
 use std::{
+    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering},
@@ -14,7 +15,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::BenchStore;
 use crate::{
-    Error, Failure, Job, JobContext, JobHandler, Jobs, MAX_SUBMIT, NewJob, Payload, Worker,
+    Error, Failure, Job, JobContext, JobHandler, Jobs, MAX_BATCH, MAX_SUBMIT, NewJob, Payload,
+    Worker,
 };
 
 /// How much is measured, and with how many hands.
@@ -24,6 +26,9 @@ pub struct Plan {
     pub jobs: usize,
     /// Whether every job brings an idempotency key.
     pub keys: bool,
+    /// Whether every job has an id made from a seed, and leaves a completion that is read and
+    /// acknowledged.
+    pub completions: bool,
     /// Who enqueues at once, in batches of [`MAX_SUBMIT`].
     pub producers: usize,
     /// Workers.
@@ -37,6 +42,7 @@ impl Default for Plan {
         Self {
             jobs: 100_000,
             keys: true,
+            completions: false,
             producers: 2,
             workers: 2,
             concurrency: 512,
@@ -81,7 +87,13 @@ pub async fn throughput(
     let start = Instant::now();
     let (queue, count) = ("rate", plan.jobs as u64);
     let work = drain(&store.jobs, queue, plan, count, progress);
-    tokio::try_join!(fill(&store.jobs, queue, plan), work)?;
+    let heard = async {
+        match plan.completions {
+            true => hear(&store.jobs, queue, count).await,
+            false => Ok(()),
+        }
+    };
+    tokio::try_join!(fill(&store.jobs, queue, plan), work, heard)?;
     Ok(Rate::since(start, count))
 }
 
@@ -98,7 +110,8 @@ pub(super) fn empty(queue: &str, key: Option<String>) -> NewJob {
 pub(super) async fn fill(jobs: &Jobs, queue: &str, plan: &Plan) -> Result<(), Error> {
     let (mut tasks, left) = (JoinSet::new(), Arc::new(AtomicU64::new(plan.jobs as u64)));
     // Keys of one run are not those of the next.
-    let run = plan.keys.then(rand::random::<u64>);
+    let seeds = plan.completions;
+    let run = (plan.keys || seeds).then(rand::random::<u64>);
     for _ in 0..plan.producers.max(1) {
         let (jobs, queue, left) = (jobs.clone(), queue.to_owned(), left.clone());
         tasks.spawn(async move {
@@ -110,8 +123,17 @@ pub(super) async fn fill(jobs: &Jobs, queue: &str, plan: &Plan) -> Result<(), Er
                 if numbers.is_empty() {
                     return Ok(());
                 }
-                let key = |number| run.map(|run| format!("{run:016x}{number}"));
-                let batch = numbers.map(|number| empty(&queue, key(number)));
+                let batch = numbers.map(|number| {
+                    let name = run.map(|run| format!("{run:016x}{number}"));
+                    match seeds {
+                        false => empty(&queue, name),
+                        true => NewJob {
+                            seed: name,
+                            completion: Some(format!("tag{}", number % TAGS)),
+                            ..empty(&queue, None)
+                        },
+                    }
+                });
                 for answer in jobs.submit_all(batch.collect()).await? {
                     answer?;
                 }
@@ -119,6 +141,35 @@ pub(super) async fn fill(jobs: &Jobs, queue: &str, plan: &Plan) -> Result<(), Er
         });
     }
     tasks.join_all().await.into_iter().collect()
+}
+
+/// How many tags completions have.
+const TAGS: u64 = 32;
+
+/// Reads completions and acknowledges them, as many as there are to be.
+async fn hear(jobs: &Jobs, queue: &str, count: u64) -> Result<(), Error> {
+    let tags = (0..TAGS).map(|tag| (format!("tag{tag}"), String::new()));
+    let (mut cursors, mut left): (Vec<_>, _) = (tags.collect(), count);
+    while left > 0 {
+        let wait = Duration::from_secs(1);
+        let heard = jobs.completions(queue, &cursors, MAX_BATCH, wait).await?;
+        left = left.saturating_sub(heard.len() as u64);
+        let mut ended: BTreeMap<String, Vec<String>> = BTreeMap::new();
+        for completion in heard {
+            ended
+                .entry(completion.tag)
+                .or_default()
+                .push(completion.cursor);
+        }
+        for (tag, cursor) in &mut cursors {
+            if let Some(last) = ended.get(tag).and_then(|cursors| cursors.last()) {
+                cursor.clone_from(last);
+            }
+        }
+        let ended: Vec<_> = ended.into_iter().collect();
+        jobs.acknowledge(queue, &ended).await?;
+    }
+    Ok(())
 }
 
 struct NoopHandler(AtomicU64);

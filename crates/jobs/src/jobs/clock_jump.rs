@@ -54,14 +54,8 @@ impl Jobs {
 
     /// Queues what waits for another attempt, or was postponed, for longer than can be.
     async fn queue_postponed(&self, lane: &Lane, now: u64) -> Result<usize, Error> {
-        let backoff = &self.options.backoff;
-        let longest = backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0));
         let mut moves = Vec::new();
-        for (status, longest) in [
-            (JobStatus::Failed, longest),
-            (JobStatus::Scheduled, MAX_POSTPONED),
-        ] {
-            let latest = now.saturating_add(clock::millis(longest));
+        for status in [JobStatus::Failed, JobStatus::Scheduled] {
             let mut after = Some(String::new());
             while let Some(from) = after {
                 let page = self
@@ -74,6 +68,14 @@ impl Jobs {
                         return None;
                     };
                     let (id, header, _) = codec::unpack(&found.packed).ok()?;
+                    let backoff = header.backoff_or(&self.options.backoff);
+                    let longest = match status {
+                        JobStatus::Failed => {
+                            backoff.max.mul_f64(1.0 + backoff.jitter.clamp(0.0, 1.0))
+                        }
+                        _ => MAX_POSTPONED,
+                    };
+                    let latest = now.saturating_add(clock::millis(longest));
                     // A job that was scheduled has its time; one that has run before is only
                     // postponed.
                     let ran = status == JobStatus::Failed || header.started_at.is_some();

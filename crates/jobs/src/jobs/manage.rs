@@ -2,12 +2,15 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use futures_util::future::join_all;
+use futures_util::future::{join_all, try_join_all};
 
 use crate::{
-    Destination, Error, JobCounts, JobId, JobRecord, JobState, JobStatus, Jobs, Move, MoveOutcome,
-    StoredJob, outcome,
+    Destination, Error, JobCounts, JobId, JobRecord, JobState, JobStatus, Jobs, Lane, Lease,
+    MAX_BATCH, Move, MoveOutcome, StoredJob, jobs::run::by_lane, outcome,
 };
+
+/// It moved between two calls of the store.
+struct Moved;
 
 /// How often a change is retried when the job moved meanwhile.
 const TRIES: usize = 16;
@@ -60,7 +63,12 @@ impl Jobs {
             let found = self.stored(id).await?;
             let done = match &found.state {
                 JobState::Ended(_) => true,
-                JobState::Running { .. } => self.store.request_cancel(id, &found.token).await?,
+                JobState::Running { .. } => {
+                    let (id, token) = (found.id.clone(), found.token.clone());
+                    let lease = [Lease { id, token }];
+                    let lane = lease[0].id.lane();
+                    self.store.request_cancels(&lane, &lease).await? == [true]
+                }
                 JobState::Queued { .. } | JobState::Waiting { .. } => {
                     let now = self.now(&id.lane()).await?;
                     let to = outcome::cancel_waiting(&found, now);
@@ -72,6 +80,114 @@ impl Jobs {
             }
         }
         Err(self.contended(id))
+    }
+
+    /// Jobs, in the order of their ids; `None` for those that are unknown.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`].
+    pub async fn find_many(&self, ids: &[JobId]) -> Result<Vec<Option<JobRecord>>, Error> {
+        let name = self.store.name();
+        let stored = self.stored_many(ids).await?;
+        let records = stored.into_iter();
+        let records = records.map(|found| found.map(|found| JobRecord::of(&found, &name)));
+        records.map(Option::transpose).collect()
+    }
+
+    /// Cancels jobs, as [`Jobs::cancel`] does one. Answers what has become of each, in their order:
+    /// a running one is told to stop. `None` for those that are unknown.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`], after which some may be cancelled: do it again.
+    pub async fn cancel_many(&self, ids: &[JobId]) -> Result<Vec<Option<JobStatus>>, Error> {
+        let mut answers = vec![None; ids.len()];
+        // Those that moved meanwhile are tried again.
+        let mut left: Vec<usize> = (0..ids.len()).collect();
+        for _ in 0..TRIES {
+            let tried: Vec<JobId> = left.iter().map(|index| ids[*index].clone()).collect();
+            let mut moved = Vec::new();
+            for (lane, places) in by_lane(tried.iter()) {
+                for places in places.chunks(MAX_BATCH) {
+                    let batch: Vec<JobId> = places.iter().map(|at| tried[*at].clone()).collect();
+                    let statuses = self.cancel_batch(&lane, &batch).await?;
+                    for (at, status) in places.iter().zip(statuses) {
+                        match status {
+                            Ok(status) => answers[left[*at]] = status,
+                            Err(Moved) => moved.push(left[*at]),
+                        }
+                    }
+                }
+            }
+            left = moved;
+            if left.is_empty() {
+                return Ok(answers);
+            }
+        }
+        Err(self.contended(&ids[left[0]]))
+    }
+
+    /// Cancels jobs of a lane; those that moved meanwhile are as they were.
+    async fn cancel_batch(
+        &self,
+        lane: &Lane,
+        ids: &[JobId],
+    ) -> Result<Vec<Result<Option<JobStatus>, Moved>>, Error> {
+        let stored = self.store.find_many(lane, ids).await?;
+        let mut answers = Vec::with_capacity(ids.len());
+        let (mut moves, mut moving) = (Vec::new(), Vec::new());
+        let (mut leases, mut running) = (Vec::new(), Vec::new());
+        for (index, found) in stored.into_iter().enumerate() {
+            answers.push(Ok(None));
+            let Some(found) = found else { continue };
+            match &found.state {
+                JobState::Ended(status) => answers[index] = Ok(Some(*status)),
+                JobState::Running { .. } => {
+                    let (id, token) = (found.id, found.token);
+                    leases.push(Lease { id, token });
+                    running.push(index);
+                }
+                JobState::Queued { .. } | JobState::Waiting { .. } => {
+                    let to = outcome::cancel_waiting(&found, self.now(lane).await?);
+                    let (id, from) = (found.id, found.token);
+                    moves.push(Move { id, from, to });
+                    moving.push(index);
+                }
+            }
+        }
+        if !moves.is_empty() {
+            let moved = self.store.transition(lane, &moves).await?;
+            for (index, moved) in moving.into_iter().zip(moved) {
+                answers[index] = match moved {
+                    MoveOutcome::Done => Ok(Some(JobStatus::Cancelled)),
+                    MoveOutcome::Stale | MoveOutcome::Cancelling => Err(Moved),
+                };
+            }
+        }
+        if !leases.is_empty() {
+            let told = self.store.request_cancels(lane, &leases).await?;
+            for (index, told) in running.into_iter().zip(told) {
+                answers[index] = told.then_some(Some(JobStatus::Running)).ok_or(Moved);
+            }
+        }
+        Ok(answers)
+    }
+
+    async fn stored_many(&self, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        let lanes = by_lane(ids.iter());
+        let calls = lanes.iter().flat_map(|(lane, indexes)| {
+            indexes.chunks(MAX_BATCH).map(move |indexes| async move {
+                let batch: Vec<JobId> = indexes.iter().map(|index| ids[*index].clone()).collect();
+                let stored = self.store.find_many(lane, &batch).await?;
+                Ok::<_, Error>(indexes.iter().zip(stored))
+            })
+        });
+        let mut answers = vec![None; ids.len()];
+        for found in try_join_all(calls).await? {
+            for (index, found) in found {
+                answers[*index] = found;
+            }
+        }
+        Ok(answers)
     }
 
     /// Retries a dead letter, from the start.

@@ -321,7 +321,7 @@ fn stale(lease: &Lease) -> Error {
 }
 
 /// The indexes of ids by the lanes that they are in.
-fn by_lane<'a>(ids: impl Iterator<Item = &'a JobId>) -> Vec<(Lane, Vec<usize>)> {
+pub(super) fn by_lane<'a>(ids: impl Iterator<Item = &'a JobId>) -> Vec<(Lane, Vec<usize>)> {
     let mut lanes: Vec<(Lane, Vec<usize>)> = Vec::new();
     for (index, id) in ids.enumerate() {
         match lanes.iter_mut().find(|(lane, _)| id.is_in(lane)) {

@@ -4,6 +4,7 @@
 //! while one is being written are written together. The log is written anew when it has grown to
 //! four times what it must hold, at which changes wait.
 
+mod completions;
 mod disk;
 mod job_slot;
 mod log;
@@ -33,9 +34,9 @@ use tokio::{sync::watch, task::JoinSet};
 use crate::{
     Clock, Error, JobId, JobStatus, Lane, StoreOptions, clock,
     store::{
-        Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
-        ProgressNote, Renewal, Store, StoreHealth, StoreUsage, StoredJob, Submission,
-        SubmitOutcome, WaitPosition,
+        Claim, ClaimRequest, CompletionSource, EventBatch, JobCounts, JobPage, Lease, Move,
+        MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoreUsage, StoredCompletion,
+        StoredJob, Submission, SubmitOutcome, WaitPosition,
     },
 };
 use disk::Disk;
@@ -349,14 +350,10 @@ impl Store for Embedded {
         Ok(held)
     }
 
-    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
+    async fn request_cancels(&self, _: &Lane, leases: &[Lease]) -> Result<Vec<bool>, Error> {
         let mut memory = self.memory.lock();
-        let slot = memory
-            .state
-            .jobs
-            .get_mut(id)
-            .filter(|slot| slot.token() == *token);
-        Ok(slot.map(|slot| slot.cancelling = true).is_some())
+        let told = leases.iter().map(|lease| memory.request_cancel(lease));
+        Ok(told.collect())
     }
 
     async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
@@ -366,6 +363,13 @@ impl Store for Embedded {
     async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         let memory = self.memory.lock();
         Ok(memory.state.jobs.get(id).map(|slot| slot.found(id)))
+    }
+
+    async fn find_many(&self, _: &Lane, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        let memory = self.memory.lock();
+        let jobs = &memory.state.jobs;
+        let found = ids.iter().map(|id| jobs.get(id).map(|slot| slot.found(id)));
+        Ok(found.collect())
     }
 
     async fn find_with_notes(
@@ -408,7 +412,8 @@ impl Store for Embedded {
         let invalid = || Error::invalid("cursor", "is not one of a listing");
         let after = Some(after).filter(|after| !after.is_empty());
         let Some(status) = of else {
-            let before = after.map(str::parse).transpose().map_err(|_| invalid())?;
+            let before = after.map(|after| state::read_place(after).ok_or_else(invalid));
+            let before = before.transpose()?;
             return Ok(self.memory.lock().state.all(lane, before.as_ref(), max));
         };
         let position = after.map(|after| {
@@ -440,6 +445,46 @@ impl Store for Embedded {
             self.changed(version, wait).await;
         }
         Ok(())
+    }
+
+    async fn completions(
+        &self,
+        sources: &[CompletionSource],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<StoredCompletion>, Error> {
+        let until = Instant::now() + wait;
+        let after = sources
+            .iter()
+            .map(|source| completion_number(&source.after));
+        let after = after.collect::<Result<Vec<_>, _>>()?;
+        loop {
+            let version = *self.changes.borrow();
+            let read = self.memory.lock().completions(sources, &after, max);
+            let left = until.saturating_duration_since(Instant::now());
+            if !read.is_empty() || left.is_zero() {
+                return Ok(read);
+            }
+            self.changed(version, left).await;
+        }
+    }
+
+    async fn acknowledge(
+        &self,
+        lane: &Lane,
+        entries: &[(String, Vec<String>)],
+    ) -> Result<(), Error> {
+        let mut all = Vec::with_capacity(entries.len());
+        for (tag, cursors) in entries {
+            let numbers = cursors.iter().map(|cursor| completion_number(cursor));
+            all.push((tag, numbers.collect::<Result<Vec<_>, _>>()?));
+        }
+        self.change(|memory| {
+            for (tag, numbers) in all {
+                memory.acknowledge(lane, tag, numbers);
+            }
+        })
+        .await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {
@@ -496,6 +541,15 @@ impl Store for Embedded {
         })
         .await
     }
+}
+
+/// The number of a completion that a cursor is; 0 for an empty one, which is before all.
+fn completion_number(cursor: &str) -> Result<u64, Error> {
+    if cursor.is_empty() {
+        return Ok(0);
+    }
+    let number = cursor.parse();
+    number.map_err(|_| Error::invalid("cursor", "is not one of a completion"))
 }
 
 /// The number of a lane's event that a cursor is; none for an empty one.

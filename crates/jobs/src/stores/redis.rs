@@ -8,6 +8,7 @@ mod access;
 mod check;
 mod claim;
 mod client;
+mod completions;
 mod connections;
 mod dial;
 mod events;
@@ -28,9 +29,9 @@ use bytes::Bytes;
 use crate::{
     Error, JobId, JobStatus, Lane, clock,
     store::{
-        Claim, ClaimRequest, EventBatch, JobCounts, JobPage, Lease, Move, MoveOutcome,
-        ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission, SubmitOutcome,
-        WaitPosition,
+        Claim, ClaimRequest, CompletionSource, EventBatch, JobCounts, JobPage, Lease, Move,
+        MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredCompletion, StoredJob,
+        Submission, SubmitOutcome, WaitPosition,
     },
 };
 pub use access::Redis;
@@ -83,9 +84,7 @@ impl Store for Redis {
     }
 
     async fn renew(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<Renewal>, Error> {
-        let pair = |lease: &'_ Lease| [lease.id.as_str().as_bytes().to_vec(), lease.token.to_vec()];
-        let owned: Vec<Vec<u8>> = leases.iter().flat_map(pair).collect();
-        let args: Vec<&[u8]> = owned.iter().map(Vec::as_slice).collect();
+        let args = write::pairs(leases);
         let count = leases.len();
         let read = |answer| reply::digits(answer, count);
         let digits = self.run(&script::RENEW, lane, &args, read).await?;
@@ -98,11 +97,14 @@ impl Store for Redis {
     }
 
     async fn progress(&self, lease: &Lease, progress: &str) -> Result<bool, Error> {
-        events::note(self, &lease.id, &lease.token, Some(progress)).await
+        events::note(self, &lease.id, &lease.token, progress).await
     }
 
-    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
-        events::note(self, id, token, None).await
+    async fn request_cancels(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<bool>, Error> {
+        let args = write::pairs(leases);
+        let read = |answer| reply::digits(answer, leases.len());
+        let digits = self.run(&script::CANCEL, lane, &args, read).await?;
+        Ok(digits.iter().map(|digit| *digit == b'1').collect())
     }
 
     async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
@@ -119,6 +121,12 @@ impl Store for Redis {
         let args = [id.as_str().as_bytes()];
         let read = |answer| reply::optional(answer, reply::found);
         self.run(&script::FIND, &id.lane(), &args, read).await
+    }
+
+    async fn find_many(&self, lane: &Lane, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        let args: Vec<&[u8]> = ids.iter().map(|id| id.as_str().as_bytes()).collect();
+        let read = |answer| reply::each(answer, ids.len(), reply::found);
+        self.run(&script::FIND_MANY, lane, &args, read).await
     }
 
     async fn find_with_notes(
@@ -199,6 +207,23 @@ impl Store for Redis {
 
     async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         events::wait_for_event(self, lane, after, wait).await
+    }
+
+    async fn completions(
+        &self,
+        sources: &[CompletionSource],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<StoredCompletion>, Error> {
+        completions::read(self, sources, max, wait).await
+    }
+
+    async fn acknowledge(
+        &self,
+        lane: &Lane,
+        entries: &[(String, Vec<String>)],
+    ) -> Result<(), Error> {
+        completions::acknowledge(self, lane, entries).await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {

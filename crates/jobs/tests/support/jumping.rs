@@ -10,9 +10,9 @@ use std::{
 
 use bytes::Bytes;
 use mesh_jobs::{
-    Claim, ClaimRequest, Error, EventBatch, JobCounts, JobId, JobPage, JobStatus, Lane, Lease,
-    Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredJob, Submission,
-    SubmitOutcome, WaitPosition,
+    Claim, ClaimRequest, CompletionSource, Error, EventBatch, JobCounts, JobId, JobPage, JobStatus,
+    Lane, Lease, Move, MoveOutcome, ProgressNote, Renewal, Store, StoreHealth, StoredCompletion,
+    StoredJob, Submission, SubmitOutcome, WaitPosition,
 };
 
 /// Another store, with its clock set so much ahead, in ms.
@@ -82,8 +82,8 @@ impl Store for Jumping {
         self.store.progress(lease, progress).await
     }
 
-    async fn request_cancel(&self, id: &JobId, token: &Bytes) -> Result<bool, Error> {
-        self.store.request_cancel(id, token).await
+    async fn request_cancels(&self, lane: &Lane, leases: &[Lease]) -> Result<Vec<bool>, Error> {
+        self.store.request_cancels(lane, leases).await
     }
 
     async fn cancel_requests(&self, lane: &Lane) -> Result<Vec<JobId>, Error> {
@@ -92,6 +92,10 @@ impl Store for Jumping {
 
     async fn find(&self, id: &JobId) -> Result<Option<StoredJob>, Error> {
         self.store.find(id).await
+    }
+
+    async fn find_many(&self, lane: &Lane, ids: &[JobId]) -> Result<Vec<Option<StoredJob>>, Error> {
+        self.store.find_many(lane, ids).await
     }
 
     async fn find_with_notes(
@@ -133,6 +137,23 @@ impl Store for Jumping {
 
     async fn wait_for_event(&self, lane: &Lane, after: &str, wait: Duration) -> Result<(), Error> {
         self.store.wait_for_event(lane, after, wait).await
+    }
+
+    async fn completions(
+        &self,
+        sources: &[CompletionSource],
+        max: usize,
+        wait: Duration,
+    ) -> Result<Vec<StoredCompletion>, Error> {
+        self.store.completions(sources, max, wait).await
+    }
+
+    async fn acknowledge(
+        &self,
+        lane: &Lane,
+        entries: &[(String, Vec<String>)],
+    ) -> Result<(), Error> {
+        self.store.acknowledge(lane, entries).await
     }
 
     async fn lanes(&self) -> Result<Vec<Lane>, Error> {

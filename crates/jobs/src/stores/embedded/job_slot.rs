@@ -15,6 +15,8 @@ pub(super) struct JobSlot {
     /// The number of its latest move.
     pub(super) seq: u64,
     pub(super) packed: Bytes,
+    /// When it was submitted, Unix milliseconds.
+    pub(super) made: u64,
     /// When its lease was last renewed, by a clock of this process that does not jump; 0 if the
     /// process that had it is gone.
     pub(super) renewed: u64,

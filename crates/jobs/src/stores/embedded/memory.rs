@@ -85,7 +85,15 @@ impl Memory {
             let seq = self.state.seq + 1;
             // Without a time it is no event.
             let at = None;
-            self.change(LogRecord::Put { id, place, seq, at }, None);
+            let made = None;
+            let put = LogRecord::Put {
+                id,
+                place,
+                seq,
+                at,
+                made,
+            };
+            self.change(put, None);
         }
     }
 
@@ -114,6 +122,7 @@ impl Memory {
                 place,
                 seq,
                 at: Some(now),
+                made: None,
             },
             packed,
         );
@@ -147,7 +156,11 @@ impl Memory {
         ttl: u64,
     ) -> SubmitOutcome {
         if self.state.jobs.contains_key(&entry.id) {
-            return SubmitOutcome::New;
+            return match entry.id.is_chosen() {
+                true => SubmitOutcome::Duplicate(entry.id.clone()),
+                // Its client did not hear the answer.
+                false => SubmitOutcome::New,
+            };
         }
         if let Some((key, print)) = &entry.key {
             let named = (lane.queue.clone(), key.clone());
@@ -270,11 +283,27 @@ impl Memory {
                 let due = now + clock::millis(*delay);
                 (Place::waiting(*status, *priority, due), packed)
             }
-            Destination::End { status, record } => (ended(*status), record),
-            Destination::DeadLetter { packed } => (ended(JobStatus::Dead), packed),
+            Destination::End { status, record, .. } => (ended(*status), record),
+            Destination::DeadLetter { packed, .. } => (ended(JobStatus::Dead), packed),
         };
+        let status = place.status();
         self.put(&step.id, place, now, Some(packed.clone()));
+        if let Some(note) = step.to.completion() {
+            let completed = LogRecord::Completed {
+                id: step.id.clone(),
+                tag: note.tag.clone(),
+                number: self.state.seq,
+                status,
+            };
+            self.change(completed, note.packed.clone());
+        }
         MoveOutcome::Done
+    }
+
+    /// Notes that running jobs are cancelled, if the leases are still those that they run under.
+    pub(super) fn request_cancel(&mut self, lease: &Lease) -> bool {
+        let held = self.held(lease);
+        held.map(|slot| slot.cancelling = true).is_some()
     }
 
     pub(super) fn renew(&mut self, lease: &Lease) -> Renewal {

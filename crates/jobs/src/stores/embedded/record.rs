@@ -59,11 +59,27 @@ impl Place {
 pub(super) enum LogRecord {
     /// A job is here. `seq` numbers all moves of the store. `at` is when it moved; without it, as
     /// in a snapshot, the record is no event.
+    /// `made` is when it was submitted, in a snapshot, for an id that does not tell.
     Put {
         id: JobId,
         place: Place,
         seq: u64,
         at: Option<u64>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        made: Option<u64>,
+    },
+    /// A job that has ended left a completion; without data of its own it is the job's record.
+    Completed {
+        id: JobId,
+        tag: String,
+        number: u64,
+        status: JobStatus,
+    },
+    /// Completions are acknowledged.
+    Acknowledged {
+        lane: String,
+        tag: String,
+        numbers: Vec<u64>,
     },
     /// Jobs are forgotten.
     Forget { ids: Vec<JobId> },

@@ -8,6 +8,7 @@ use std::{
 use bytes::Bytes;
 
 use super::{
+    completions::CompletionSlot,
     job_slot::JobSlot,
     record::{LogRecord, Place},
 };
@@ -25,7 +26,9 @@ pub(super) struct LaneState {
     /// The number of the latest event that was dropped.
     dropped: u64,
     /// All its jobs, in the order in which they were submitted.
-    ids: BTreeSet<JobId>,
+    ids: BTreeSet<(u64, JobId)>,
+    /// What is not acknowledged yet, by tag and number.
+    pub(super) completions: HashMap<String, BTreeMap<u64, CompletionSlot>>,
 }
 
 impl LaneState {
@@ -69,7 +72,24 @@ impl StoreState {
     /// Makes a record true. `data` is what belongs to it; a job that only moves keeps its own.
     pub(super) fn apply(&mut self, record: LogRecord, data: Option<Bytes>) {
         match record {
-            LogRecord::Put { id, place, seq, at } => self.put(id, place, seq, at, data),
+            LogRecord::Put {
+                id,
+                place,
+                seq,
+                at,
+                made,
+            } => self.put(id, place, seq, at, made, data),
+            LogRecord::Completed {
+                id,
+                tag,
+                number,
+                status,
+            } => self.complete(id, tag, number, status, data),
+            LogRecord::Acknowledged { lane, tag, numbers } => {
+                if let Ok(lane) = lane.parse() {
+                    self.acknowledge(&lane, &tag, &numbers);
+                }
+            }
             LogRecord::Forget { ids } => ids.iter().for_each(|id| self.forget(id)),
             LogRecord::Key {
                 queue,
@@ -123,9 +143,23 @@ impl StoreState {
         }
     }
 
-    fn put(&mut self, id: JobId, place: Place, seq: u64, at: Option<u64>, data: Option<Bytes>) {
+    fn put(
+        &mut self,
+        id: JobId,
+        place: Place,
+        seq: u64,
+        at: Option<u64>,
+        made: Option<u64>,
+        data: Option<Bytes>,
+    ) {
         let old = self.take(&id);
+        let before = old.as_ref().map(|old| old.made);
         let (known, notes) = old.map_or((None, Vec::new()), |old| (Some(old.packed), old.notes));
+        let made = match id.is_chosen() {
+            // Its first record has the time.
+            true => before.or(made).or(at).unwrap_or(0),
+            false => id.made_at(),
+        };
         // A job that moves without data has it already.
         let Some(packed) = data.or(known) else {
             return;
@@ -136,13 +170,14 @@ impl StoreState {
             place,
             seq,
             packed,
+            made,
             renewed: 0,
             progress: None,
             notes,
             cancelling: false,
         };
         let lane_state = self.lanes.entry(id.lane()).or_default();
-        lane_state.ids.insert(id.clone());
+        lane_state.ids.insert((made, id.clone()));
         lane_state
             .order
             .entry(status)
@@ -175,10 +210,10 @@ impl StoreState {
     }
 
     fn forget(&mut self, id: &JobId) {
-        if self.take(id).is_some()
+        if let Some(slot) = self.take(id)
             && let Some(lane_state) = self.lanes.get_mut(&id.lane())
         {
-            lane_state.ids.remove(id);
+            lane_state.ids.remove(&(slot.made, id.clone()));
         }
     }
 
@@ -244,13 +279,13 @@ impl StoreState {
     }
 
     /// All jobs, latest submitted first, from before one of them on.
-    pub(super) fn all(&self, lane: &Lane, before: Option<&JobId>, max: usize) -> JobPage {
+    pub(super) fn all(&self, lane: &Lane, before: Option<&(u64, JobId)>, max: usize) -> JobPage {
         let Some(lane_state) = self.lanes.get(lane) else {
             return JobPage::default();
         };
         let before = before.map_or(Bound::Unbounded, Bound::Excluded);
         let order = lane_state.ids.range((Bound::Unbounded, before)).rev();
-        self.listed(order.map(|id| (id.to_string(), id)), max)
+        self.listed(order.map(|place| (place_text(place), &place.1)), max)
     }
 
     fn listed<'a>(&self, order: impl Iterator<Item = (String, &'a JobId)>, max: usize) -> JobPage {
@@ -269,8 +304,14 @@ impl StoreState {
         let until = self.reserved;
         let mut records = vec![(LogRecord::Reserve { until }, None)];
         for (id, slot) in &self.jobs {
-            let (id, place, seq, at) = (id.clone(), slot.place.clone(), slot.seq, None);
-            let put = LogRecord::Put { id, place, seq, at };
+            let made = id.is_chosen().then_some(slot.made);
+            let put = LogRecord::Put {
+                id: id.clone(),
+                place: slot.place.clone(),
+                seq: slot.seq,
+                at: None,
+                made,
+            };
             records.push((put, Some(slot.packed.clone())));
         }
         for ((queue, key), (print, id, until)) in &self.keys {
@@ -299,6 +340,11 @@ impl StoreState {
             records.push((sums, None));
             for (number, event) in &lane_state.events {
                 records.push((LogRecord::event(lane.to_string(), *number, event), None));
+            }
+            for (tag, completions) in &lane_state.completions {
+                for (number, slot) in completions {
+                    records.push(self.completed(tag, *number, slot));
+                }
             }
         }
         records
@@ -354,6 +400,25 @@ impl StoreState {
         EventBatch {
             events: events.map(|(_, event)| event.clone()).collect(),
             missed: missed.map(|number| number.to_string()),
+        }
+    }
+}
+
+/// A place in the order of submission as a text: the id, which has the time unless it was chosen.
+fn place_text((made, id): &(u64, JobId)) -> String {
+    match id.is_chosen() {
+        true => format!("{made}/{id}"),
+        false => id.to_string(),
+    }
+}
+
+/// The inverse.
+pub(super) fn read_place(text: &str) -> Option<(u64, JobId)> {
+    match text.split_once('/') {
+        Some((made, id)) => Some((made.parse().ok()?, id.parse().ok()?)),
+        None => {
+            let id: JobId = text.parse().ok()?;
+            Some((id.made_at(), id))
         }
     }
 }

@@ -50,6 +50,9 @@ pub struct Redis {
     pub(super) tail_watchers: TailWatchers,
     /// What failed lately though Redis answers: by lane and script.
     pub(super) recent_failures: Mutex<RecentFailures>,
+    /// When readers of completions last compared their cursors with what is there, by the first
+    /// stream that they read.
+    pub(super) compared: Mutex<HashMap<String, Instant>>,
 }
 
 impl Redis {
@@ -76,6 +79,7 @@ impl Redis {
             known: Mutex::default(),
             tail_watchers: TailWatchers::default(),
             recent_failures: Mutex::default(),
+            compared: Mutex::default(),
         })
     }
 
@@ -96,12 +100,24 @@ impl Redis {
         args: &[&[u8]],
         read: impl FnOnce(Value) -> Result<T, BadReply> + Send,
     ) -> Result<T, Error> {
+        self.run_with(script, lane, &[], args, read).await
+    }
+
+    /// The same for a script that uses further streams, by their suffixes.
+    pub(super) async fn run_with<T>(
+        &self,
+        script: &Script,
+        lane: &Lane,
+        streams: &[String],
+        args: &[&[u8]],
+        read: impl FnOnce(Value) -> Result<T, BadReply> + Send,
+    ) -> Result<T, Error> {
         let key = self.key(lane);
         let run = || self.connections.run(script, &key, args.iter().copied());
         let answer = match run().await {
             // A new lane, or a Redis that came back without it, or another thing in its place.
             Err(CommandError::NoGroup | CommandError::WrongType) => {
-                self.repair(lane).await?;
+                self.repair_with(lane, streams).await?;
                 run().await
             }
             answer => answer,
@@ -154,8 +170,13 @@ impl Redis {
 
     /// Makes what a lane needs once more, after something of it was missing or another thing.
     pub(super) async fn repair(&self, lane: &Lane) -> Result<(), Error> {
+        self.repair_with(lane, &[]).await
+    }
+
+    /// The same for a lane with further streams, by their suffixes.
+    pub(super) async fn repair_with(&self, lane: &Lane, streams: &[String]) -> Result<(), Error> {
         self.known.lock().lanes.remove(lane);
-        self.register_lane(lane).await
+        self.make_lane(lane, streams).await
     }
 
     /// Lists the lane among those that have jobs, in a slot of its own, and makes what it needs: a
@@ -171,13 +192,18 @@ impl Redis {
                 return Ok(());
             }
         }
+        self.make_lane(lane, &[]).await
+    }
+
+    async fn make_lane(&self, lane: &Lane, streams: &[String]) -> Result<(), Error> {
         let key = format!("{}:lanes", self.prefix);
         let mut command = redis::cmd("SADD");
         command.arg(&key).arg(lane.to_string());
         let send = || self.connections.send(&command);
         self.ask(&key, "set", send, |_| Ok(())).await?;
         let key = self.key(lane);
-        let made = self.connections.run(&script::SETUP, &key, []).await;
+        let streams = streams.iter().map(String::as_bytes);
+        let made = self.connections.run(&script::SETUP, &key, streams).await;
         for name in self.answer(made, reply::array)? {
             self.log_quarantined(name);
         }

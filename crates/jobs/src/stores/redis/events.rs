@@ -17,18 +17,16 @@ use crate::{
     store::{EventBatch, JobEvent, MAX_NOTE_BYTES, MAX_NOTES, WaitPosition},
 };
 
-/// Notes the progress of a running job, or, without one, that it is cancelled.
+/// Notes the progress of a running job.
 pub(super) async fn note(
     redis: &Redis,
     id: &JobId,
     token: &Bytes,
-    progress: Option<&str>,
+    progress: &str,
 ) -> Result<bool, Error> {
     let mut args = vec![redis.keep.as_bytes(), id.as_str().as_bytes(), token];
     let most = [MAX_NOTES.to_string(), MAX_NOTE_BYTES.to_string()];
-    if let Some(progress) = progress {
-        args.extend([progress, &most[0], &most[1]].map(str::as_bytes));
-    }
+    args.extend([progress, &most[0], &most[1]].map(str::as_bytes));
     let read = |answer| Ok(reply::number(answer)? == 1);
     redis.run(&script::NOTE, &id.lane(), &args, read).await
 }
@@ -79,12 +77,12 @@ fn position(cursor: &str) -> Option<(String, usize)> {
 }
 
 /// Before every entry.
-const START: &str = "0-0";
+pub(super) const START: &str = "0-0";
 /// How many entries are read at first: each has 1 to 256 jobs.
 const FEW: usize = 16;
 
 /// Whether it is an entry's id, `<ms>-<number>`.
-fn is_entry(text: &str) -> bool {
+pub(super) fn is_entry(text: &str) -> bool {
     let number =
         |text: &str| text.bytes().all(|byte| byte.is_ascii_digit()) && text.parse::<u64>().is_ok();
     let parts = text.split_once('-');

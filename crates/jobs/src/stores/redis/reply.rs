@@ -106,6 +106,27 @@ pub(super) fn optional<T>(
     }
 }
 
+/// One answer or nothing for each of so many items. One that cannot be read must not hide the others.
+pub(super) fn each<T>(
+    values: Value,
+    count: usize,
+    read: impl Fn(Value) -> Result<T, BadReply>,
+) -> Result<Vec<Option<T>>, BadReply> {
+    let values = array(values)?;
+    if values.len() != count {
+        return Err(BadReply("another number of answers than of questions"));
+    }
+    let read = |value| match value {
+        Value::Nil => None,
+        value => {
+            let job = read(value);
+            job.inspect_err(|BadReply(what)| tracing::debug!(what, "a job was left out"))
+                .ok()
+        }
+    };
+    Ok(values.into_iter().map(read).collect())
+}
+
 /// An answer of one character for each of so many items.
 pub(super) fn digits(value: Value, count: usize) -> Result<Bytes, BadReply> {
     let digits = bytes(value)?;

@@ -19,7 +19,7 @@ impl Script {
 }
 
 /// Those that change a lane.
-const WRITING: [&str; 7] = [
+const WRITING: [&str; 9] = [
     "submit",
     "claim",
     "transition",
@@ -27,6 +27,8 @@ const WRITING: [&str; 7] = [
     "expired_leases",
     "sweep",
     "note",
+    "cancel",
+    "acknowledge",
 ];
 
 type Loaded = LazyLock<Script>;
@@ -56,13 +58,17 @@ pub(super) static CLAIM: Loaded = script!("prelude", "claim");
 pub(super) static TRANSITION: Loaded = script!("prelude", "transition");
 pub(super) static RENEW: Loaded = script!("prelude", "renew");
 pub(super) static NOTE: Loaded = script!("prelude", "note");
+pub(super) static CANCEL: Loaded = script!("prelude", "cancel");
 pub(super) static CANCEL_REQUESTS: Loaded = script!("prelude", "cancel_requests");
 pub(super) static FIND: Loaded = script!("prelude", "read_job", "find");
+pub(super) static FIND_MANY: Loaded = script!("prelude", "read_job", "find_many");
 pub(super) static FIND_WITH_NOTES: Loaded = script!("prelude", "read_job", "find_with_notes");
 pub(super) static EXPIRED_LEASES: Loaded = script!("prelude", "read_job", "expired_leases");
 pub(super) static LIST: Loaded = script!("prelude", "read_job", "list");
 pub(super) static COUNTS: Loaded = script!("prelude", "counts");
 pub(super) static SWEEP: Loaded = script!("prelude", "sweep");
+pub(super) static ACKNOWLEDGE: Loaded = script!("acknowledge");
+pub(super) static COMPLETION_TAILS: Loaded = script!("completion_tails");
 
 #[cfg(test)]
 mod tests {
@@ -95,13 +101,17 @@ mod tests {
             &TRANSITION,
             &RENEW,
             &NOTE,
+            &CANCEL,
             &CANCEL_REQUESTS,
             &FIND,
+            &FIND_MANY,
             &FIND_WITH_NOTES,
             &EXPIRED_LEASES,
             &LIST,
             &COUNTS,
             &SWEEP,
+            &ACKNOWLEDGE,
+            &COMPLETION_TAILS,
             &HEARTBEAT,
             &HEARTBEATS,
         ];

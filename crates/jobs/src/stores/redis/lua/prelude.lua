@@ -6,6 +6,7 @@
 --   :dead      sorted set, job by time of death
 --   :ids       stream of the ids that were taken in together: the order that no move changes
 --   :end       stream of the ids that ended together
+--   :done:<tag>  stream of completions, a state of an ended job each, until they are acknowledged
 --   :note      hash, job -> progress, of running jobs
 --   :told      hash, job -> the progress messages of its attempts, as JSON
 --   :off       set, running jobs that were cancelled

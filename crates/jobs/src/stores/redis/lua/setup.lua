@@ -1,5 +1,6 @@
 -- Makes the lane's streams and their group, after putting aside what stands in their place and is
--- something else. KEYS[1]: the lane's prefix. Answers the names of what was put aside.
+-- something else. KEYS[1]: the lane's prefix. ARGV: suffixes of further streams. Answers the names of
+-- what was put aside.
 local call, K = redis.call, KEYS[1]
 local clock = call('TIME')
 local kinds = {
@@ -8,6 +9,7 @@ local kinds = {
   zset = { ':zs', ':zf', ':dead' },
   set = { ':off' },
 }
+for _, suffix in ipairs(ARGV) do table.insert(kinds.stream, suffix) end
 local aside = {}
 for kind, suffixes in pairs(kinds) do
   for _, suffix in ipairs(suffixes) do

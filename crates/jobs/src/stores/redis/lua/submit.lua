@@ -1,7 +1,8 @@
 -- Takes jobs in. ARGV: events to keep; for how many ms a key is known; how many plain jobs of
 -- priority 1 … 5; those, packed; then for each other job: priority, delay in ms, packed job, key (or
 -- empty), fingerprint. Answers for the others, in order: 0 taken, or `<fingerprint> <job>` of who has
--- the key. A job that is known was sent again by a client that did not hear the answer: nothing happens.
+-- the key; then the places of all jobs that are known, from 1. One of those was sent again, by a client
+-- that did not hear the answer or that chose its id: nothing happens.
 local keep, ttl = ARGV[1], tonumber(ARGV[2])
 local plain = 8
 for p = 1, 5 do plain = plain + tonumber(ARGV[p + 2]) end
@@ -16,7 +17,7 @@ end
 local known = call('HMGET', K .. ':at', unpack(all))
 local holders = #keys > 0 and call('HMGET', K .. ':keys', unpack(keys))
 
-local states, ids, line, came = {}, {}, {}, 0
+local states, ids, line, came, again = {}, {}, {}, 0, {}
 call('XLEN', K .. ':ev')
 for p = 1, 5 do
   line[tostring(p)] = K .. ':q' .. p
@@ -36,6 +37,8 @@ for p = 1, 5 do
       ids[came] = id
       states[2 * came - 1] = id
       states[2 * came] = 'q' .. p .. ':' .. call('XADD', stream, '*', 'j', ARGV[at])
+    else
+      again[#again + 1] = at - 7
     end
     at = at + 1
   end
@@ -52,6 +55,7 @@ for n = plain - 7, #all do
   end
   if known[n] then
     answers[other] = 0
+    again[#again + 1] = n
   elseif taken then
     answers[other] = taken
   else
@@ -87,4 +91,5 @@ ids, late = joined(ids), joined(late)
 append_ids(ids, late)
 event(keep, 'queued', ids)
 event(keep, 'scheduled', late)
+for _, n in ipairs(again) do answers[#answers + 1] = n end
 return answers

@@ -1,7 +1,8 @@
 -- Moves jobs between states. ARGV: events to keep; how many to succeed, to cancel, to dead-letter, to
 -- queue, to delay as failed, to delay as scheduled; then those: {job, state, new state}, the same,
 -- {job, state, packed}, {job, state, packed, priority}, {job, state, packed, priority, delay in ms}
--- twice.
+-- twice; then for each that leaves a completion {its number among these, tag, the entry or empty: its
+-- new state}.
 -- Answers a text of one character a job: 1 done, 0 in another state, 2 cancelled.
 local keep = ARGV[1]
 local width = { 3, 3, 3, 4, 5, 5 }
@@ -24,6 +25,7 @@ if ARGV[2] ~= '0' or ARGV[3] ~= '0' then
 end
 if tonumber(ARGV[5]) > 0 then assert_types('XLEN', ':q1', ':q2', ':q3', ':q4', ':q5') end
 if tonumber(ARGV[6]) + tonumber(ARGV[7]) > 0 then assert_types('XLEN', ':wake') end
+for note = arg, #ARGV, 3 do call('XLEN', K .. ':done:' .. ARGV[note + 1]) end
 local leave = { {}, {}, {}, {}, {} } -- entries to take out of the streams
 local gone = { s = {}, f = {}, D = {} } -- members to take out of the sorted sets
 local set, notes, seen, ended, dead_letters, queued, failed, scheduled = {}, {}, {}, { {}, {} }, {}, {}, {}, {}
@@ -113,4 +115,11 @@ event(keep, 'dead', joined(dead_letters))
 event(keep, 'queued', joined(queued))
 event(keep, 'failed', joined(failed))
 event(keep, 'scheduled', joined(scheduled))
+for note = arg, #ARGV, 3 do
+  local n, entry = tonumber(ARGV[note]), ARGV[note + 2]
+  if answer[n] == '1' then
+    if entry == '' then entry = ARGV[where[n]] end
+    call('XADD', K .. ':done:' .. ARGV[note + 1], '*', 'c', entry)
+  end
+end
 return table.concat(answer)
