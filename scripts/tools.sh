@@ -2,7 +2,7 @@
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
 # Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
-#   test        build, and real servers and clients: Consul, HAProxy, Redis, h2load, grpcurl, gRPC's interop client
+#   test        build, and real servers and clients: Consul, HAProxy, Redis, PostgreSQL, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Prometheus, Python gRPC
 #   openapi     build, and schemathesis, which tests the gateway by its own description
 #   check       build, cargo-deny, shellcheck, promtool and a parser of its queries, and kustomize and kubernetes-validate
@@ -150,6 +150,14 @@ build() {
   pkg-config --exists openssl || step 'apt: libssl-dev' apt_install libssl-dev
 }
 
+# Debian has a folder of its programs for each version, and no link on the PATH.
+postgres() {
+  local name
+  [ -n "$(postgres_program initdb)" ] || step 'apt: postgresql' apt_install postgresql
+  for name in initdb postgres; do link $name "$(postgres_program $name)"; done
+}
+postgres_program() { find /usr/lib/postgresql -path "*/bin/$1" 2>/dev/null | sort -V | tail -n 1; }
+
 # The downloads run beside the compilers; Go's builds use every core and go one after the other.
 test_tools() {
   build
@@ -157,6 +165,7 @@ test_tools() {
   python
   local name task tasks=()
   for name in haproxy redis-server h2load; do link $name "$(command -v $name)"; done
+  postgres
   program consul $CONSUL from_debian $CONSUL_SUITE consul & tasks+=($!)
   [ "$(cat "$VENV/.grpcio" 2>/dev/null)" = $GRPCIO ] || { step "Python grpcio $GRPCIO" grpcio & tasks+=($!); }
   program grpcurl $GRPCURL go_install github.com/fullstorydev/grpcurl/cmd/grpcurl@v$GRPCURL

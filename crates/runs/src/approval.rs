@@ -13,7 +13,7 @@ pub struct NewApproval {
     pub node_id: Option<String>,
     /// What is asked.
     pub message: String,
-    /// Who may decide, and how: the request's options.
+    /// Who may decide, and how: the request's options. `next_at` is when it needs attention, Unix milliseconds.
     pub options: Value,
     /// What people should see.
     pub context: Value,
@@ -77,7 +77,7 @@ pub struct ApprovalFilter {
     pub approver: Option<String>,
     /// Only those that wait.
     pub pending: bool,
-    /// Where the page before ended.
+    /// The key of the last approval of the page before.
     pub cursor: Option<String>,
     /// How many, at most 1,000.
     pub limit: usize,

@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+/// A header, and node records by their keys.
+pub type Records = (Vec<u8>, Vec<(String, Vec<u8>)>);
+
 /// A run to be created.
 #[derive(Debug, Clone, Default)]
 pub struct NewRun {
-    /// A UUID; of a child, made from the key of its parent. A known id: nothing happens again.
+    /// A UUID, best of [`new_id`](crate::new_id); of a child, [`id_of`](crate::id_of) the key of its parent. A
+    /// known id: nothing happens again.
     pub run_id: String,
     /// Whose.
     pub owner: String,
@@ -19,12 +23,13 @@ pub struct NewRun {
     pub base: (String, String),
     /// What the tags of its owner named when it was created, for people.
     pub tags_snapshot: Value,
-    /// `sha256:…` of the whole workflow, which [`RunStore::put_blob`](crate::RunStore::put_blob) stored.
+    /// `sha256:…` of the whole workflow, which [`RunStore::put_blob`](crate::RunStore::put_blob) stored. As an
+    /// artifact of the kind `run_snapshot` its id is the run's.
     pub workflow: String,
     /// The `workflow::Start` that it begins with, JSON.
     pub start: Vec<u8>,
     /// Header and node records that it begins with: a fork's. Else it begins from nothing.
-    pub forked: Option<(Vec<u8>, Vec<(String, Vec<u8>)>)>,
+    pub forked: Option<Records>,
     /// 1 to 5.
     pub priority: u8,
     /// To find it by.
@@ -35,6 +40,8 @@ pub struct NewRun {
     pub parent: Option<(String, String)>,
     /// How long it is kept once it has ended.
     pub keep_ms: u64,
+    /// How many ended runs of its owner and tag are kept besides, the latest; 0: any number.
+    pub keep_last: u32,
 }
 
 /// What became of a [`NewRun`].
@@ -86,6 +93,8 @@ pub struct RunRecord {
     pub summary: RunSummary,
     /// `sha256:…` of the workflow that it was started with.
     pub workflow: String,
+    /// How long it is kept once it has ended.
+    pub keep_ms: u64,
     /// The `workflow::Start`, JSON.
     pub start: Vec<u8>,
     /// The header; empty before it was started.

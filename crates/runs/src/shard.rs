@@ -60,7 +60,7 @@ pub struct InboxItem {
     pub command: Command,
 }
 
-/// What happened to one run in a commit.
+/// What happened to one run in a commit. What it sets and opens is done before what it clears and closes.
 #[derive(Debug, Clone, Default)]
 pub struct RunChange {
     /// The run.
@@ -75,6 +75,8 @@ pub struct RunChange {
     pub ended_at: Option<u64>,
     /// Nodes that run or wait now.
     pub active_nodes: Vec<String>,
+    /// Nothing of it is in the queue: it waits for timers, people, signals or children alone.
+    pub idle: bool,
     /// The header.
     pub header: Vec<u8>,
     /// Node records that are new or changed.
@@ -101,7 +103,8 @@ pub struct RunChange {
     pub outbox: Vec<OutboxEntry>,
 }
 
-/// What happened to runs of one shard, to be stored as a whole.
+/// What happened to runs of one shard, to be stored as a whole. It may be sent again when it is unknown
+/// whether it was stored: the numbers of its events tell. Others than the next ones are a conflict.
 #[derive(Debug, Clone, Default)]
 pub struct Commit {
     /// The shard.

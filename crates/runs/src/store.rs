@@ -52,7 +52,12 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
         seq: Option<u64>,
     ) -> Result<(Tag, Vec<Version>), Error>;
 
-    /// Tags by name, a page after `cursor`.
+    /// What a tag names. [`Error::NotFound`].
+    async fn tag(&self, owner: &str, tag: &str) -> Result<Tag, Error> {
+        Ok(self.versions(owner, tag, None).await?.0)
+    }
+
+    /// Tags by name, a page after `cursor`: the [`Tag::cursor`] of the last one before.
     async fn tags(
         &self,
         scope: &Scope,
@@ -109,7 +114,8 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     async fn approval(&self, key: &str) -> Result<Approval, Error>;
 
     /// Takes a decision. The one that completes the quorum also stores a command `decided` to the run's owner.
-    /// A rejection completes at once. Who may decide, the caller has checked.
+    /// A rejection completes at once, and so does a decision by nobody (empty `by`): the time was over. Who may
+    /// decide, the caller has checked.
     async fn decide(&self, key: &str, decision: &Decision) -> Result<DecisionOutcome, Error>;
 
     /// Returns when something of interest may have changed since the last call with this `subscriber`, or after
@@ -130,10 +136,11 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// Gives all shards of a runner up, so that others have them at once.
     async fn release_shards(&self, runner: &str) -> Result<(), Error>;
 
-    /// Runs of owned shards that have begun and need a runner's memory: those that are `RUNNING`.
+    /// Runs of an owned shard that have begun and need a runner's memory: those that are `RUNNING` and not idle.
     async fn running(&self, lease: &ShardLease) -> Result<Vec<StoredRun>, Error>;
 
-    /// Marks queued runs of owned shards as started, and gives them: priority first, owners in turn.
+    /// Marks queued runs of owned shards as started, and gives them: priority first, owners in turn. Child runs
+    /// are not limited, since their parents wait for them.
     async fn take_queued(
         &self,
         leases: &[ShardLease],
@@ -161,7 +168,7 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// Stores what happened, each commit as a whole, all in one transaction.
     async fn commit(&self, commits: &[Commit]) -> Result<Vec<CommitOutcome>, Error>;
 
-    /// Approvals of owned shards whose reminder, escalation or end is due.
+    /// Approvals of owned shards that wait and need attention by now: `next_at` of their options says when.
     async fn due_approvals(
         &self,
         leases: &[ShardLease],
@@ -169,7 +176,7 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
         max: usize,
     ) -> Result<Vec<Approval>, Error>;
 
-    /// Notes that a step of escalation was taken, and which options hold now.
+    /// Notes that a step of escalation was taken, and which options hold now, `next_at` among them.
     async fn escalate(
         &self,
         key: &str,

@@ -76,6 +76,14 @@ pub struct Tag {
     pub moved_by: String,
 }
 
+impl Tag {
+    /// Where a page of tags begins that goes on after it.
+    #[must_use]
+    pub fn cursor(&self) -> String {
+        format!("{}\n{}", self.tag, self.owner)
+    }
+}
+
 /// One move of a tag.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct TagMove {
@@ -98,8 +106,8 @@ pub struct TagMove {
 pub enum Scope {
     /// Of one owner.
     User(String),
-    /// Of the owner `global`.
+    /// Of the owner `_global_`.
     Global,
-    /// Of one owner, and of `global`.
+    /// Of one owner, and of `_global_`.
     All(String),
 }

@@ -1,4 +1,4 @@
-//! The real things, started for one test: Consul, HAProxy, Jaeger, the programs of this workspace
+//! The real things, started for one test: Consul, HAProxy, Jaeger, PostgreSQL, the programs of this workspace
 //! and Python servers, each on ports of its own and gone with the value that stands for it.
 //!
 //! Whatever does not come up fails the test with its log: nothing is skipped.
@@ -33,6 +33,7 @@ pub mod mesh;
 pub mod model_endpoint;
 pub mod packet_loss;
 pub mod ports;
+pub mod postgres;
 pub mod process;
 pub mod program;
 pub mod python;
@@ -55,6 +56,7 @@ pub use job_mesh::JobMesh;
 pub use load::Load;
 pub use mesh::{Mesh, RouterMesh};
 pub use packet_loss::BreakableLink;
+pub use postgres::Postgres;
 pub use process::{Process, Signal};
 pub use program::Program;
 pub use redis::Redis;

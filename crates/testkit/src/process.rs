@@ -39,7 +39,7 @@ pub enum Signal {
 }
 
 impl Signal {
-    const fn flag(self) -> &'static str {
+    pub(crate) const fn flag(self) -> &'static str {
         match self {
             Self::Kill => "-KILL",
             Self::Terminate => "-TERM",

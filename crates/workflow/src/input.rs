@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 /// With what a run starts.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Default, Serialize, Deserialize)]
 pub struct Start {
     /// Its id.
     pub run_id: String,
@@ -31,6 +31,17 @@ pub struct Output {
     pub value: Arc<Value>,
     /// `sha256:…` of its text, where it is kept as a blob.
     pub blob: Option<String>,
+}
+
+impl Output {
+    /// An output that is no blob.
+    #[must_use]
+    pub fn inline(value: Value) -> Self {
+        Self {
+            value: Arc::new(value),
+            blob: None,
+        }
+    }
 }
 
 /// Why an attempt failed.

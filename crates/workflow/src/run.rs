@@ -1,12 +1,28 @@
 //! A run of a workflow.
 
-use std::sync::Arc;
+mod compute;
+mod control;
+mod edges;
+mod fork;
+mod items;
+mod key;
+mod machine;
+mod patches;
+mod records;
+mod start;
+mod state;
+mod view;
 
-use serde_json::Value;
+use std::{collections::BTreeMap, sync::Arc};
 
-use crate::{
-    Effect, Event, Input, JobRequest, Limits, NodeStatus, RunStatus, Start, Workflow,
+use serde_json::{Value, json};
+
+use self::{
+    key::RecordKey,
+    machine::Machine,
+    state::{Decision, Head, Patch, Signal, State, Undo},
 };
+use crate::{Effect, Event, EventKind, Input, Limits, NodeStatus, RunStatus, Start, Workflow};
 
 /// What followed from an input.
 #[derive(Debug, Clone, Default)]
@@ -93,67 +109,139 @@ pub struct PatchView {
     pub author: String,
     /// Unix milliseconds.
     pub created_at: u64,
+    /// Why it was refused.
+    pub reason: Option<String>,
 }
 
 /// One run.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub struct Run {
-    status: RunStatus,
+    /// The graph as it is now.
     workflow: Arc<Workflow>,
+    start: Arc<Start>,
+    /// What `run` means in expressions.
+    about: Value,
+    head: Head,
+    nodes: Vec<State>,
+    edges: Vec<Decision>,
+    /// Iterations before the current ones.
+    past: BTreeMap<(Arc<str>, u32), State>,
+    signals: Vec<Signal>,
+    patches: Vec<Patch>,
 }
 
 impl Run {
+    /// A run of which nothing has begun.
+    fn new(workflow: Arc<Workflow>, start: Start) -> Self {
+        let about = json!({
+            "id": start.run_id, "owner": start.owner, "tag": start.tag, "priority": start.priority,
+        });
+        Self {
+            nodes: vec![State::new(0); workflow.nodes.len()],
+            edges: vec![Decision::Open; workflow.edges.len()],
+            workflow,
+            start: Arc::new(start),
+            about,
+            head: Head {
+                status: RunStatus::Queued,
+                error: None,
+                error_node: None,
+                started_at: None,
+                ended_at: None,
+                deadline: None,
+                paused: false,
+                ending: None,
+                executions: 0,
+                ended: 0,
+            },
+            past: BTreeMap::new(),
+            signals: Vec::new(),
+            patches: Vec::new(),
+        }
+    }
+
     /// Starts a run.
     #[must_use]
     pub fn start(
         workflow: Arc<Workflow>,
-        _start: &Start,
-        _limits: &Limits,
-        _now: u64,
+        start: &Start,
+        limits: &Limits,
+        now: u64,
     ) -> (Self, Step) {
-        let status = RunStatus::Running;
-        (Self { status, workflow }, Step::default())
+        let mut run = Self::new(workflow, start.clone());
+        let step = run.begin(limits, now);
+        (run, step)
     }
 
     /// Goes on by what happened.
     ///
     /// # Errors
     /// A [`Refusal`] of a patch, or of a wish that does not fit; the run is as it was.
-    pub fn step(&mut self, _input: Input, _limits: &Limits, _now: u64) -> Result<Step, Refusal> {
-        Ok(Step::default())
+    pub fn step(&mut self, input: Input, limits: &Limits, now: u64) -> Result<Step, Refusal> {
+        let mut machine = Machine::new(self, limits, now);
+        machine.take(input)?;
+        Ok(machine.finish())
     }
 
     /// Starts a run that [`Run::fork`] made and that was kept since. Of a run that has begun, nothing follows.
-    pub fn begin(&mut self, _limits: &Limits, _now: u64) -> Step {
-        Step::default()
+    pub fn begin(&mut self, limits: &Limits, now: u64) -> Step {
+        if self.head.started_at.is_some() || self.head.status.is_final() {
+            return Step::default();
+        }
+        self.head.started_at = Some(now);
+        let data = json!({
+            "nodes": self.workflow.nodes_count(),
+            "entry_nodes": self.workflow.entry_nodes().len(),
+        });
+        let mut machine = Machine::new(self, limits, now);
+        machine.touch(RecordKey::Start);
+        machine.note(EventKind::WorkflowStarted, None, data);
+        machine.set_run_deadline();
+        machine.decide_new_edges();
+        machine.look_at_all();
+        machine.finish()
     }
 
     /// A new run that takes over the outputs of every node that is not after `from`. It has not begun: its status
-    /// is `QUEUED` until [`Run::begin`]. The step names all its records.
+    /// is `QUEUED` until [`Run::begin`]. Its graph is that of this run as it is now, with the operations; patches are
+    /// not taken over, so that the new run is stored with [`Run::workflow`] as its workflow.
     ///
     /// # Errors
     /// When `from` is no node, or the operations cannot be applied.
     pub fn fork(
         &self,
-        _start: &Start,
-        _from: &str,
-        _operations: Option<&Value>,
-        _limits: &Limits,
-        _now: u64,
+        start: &Start,
+        from: &str,
+        operations: Option<&Value>,
+        limits: &Limits,
+        now: u64,
     ) -> Result<(Self, Step), Refusal> {
-        Ok((self.clone(), Step::default()))
+        self.forked(start, from, operations, limits, now)
     }
 
     /// What to keep of the run as a whole; it is small.
     #[must_use]
     pub fn header(&self) -> Vec<u8> {
-        Vec::new()
+        self.header_bytes()
     }
 
     /// What to keep of one node and iteration, by a key that [`Step::changed`] named.
     #[must_use]
-    pub fn node_record(&self, _key: &str) -> Option<Vec<u8>> {
-        None
+    pub fn node_record(&self, key: &str) -> Option<Vec<u8>> {
+        self.record(&RecordKey::read(key)?)
+    }
+
+    /// All that is to be kept of the run.
+    #[must_use]
+    pub fn records(&self) -> RunRecords {
+        let nodes = self.all_records().into_iter().filter_map(|key| {
+            let content = self.record(&key)?;
+            Some((key.text(), content))
+        });
+        RunRecords {
+            header: self.header(),
+            nodes: nodes.collect(),
+        }
     }
 
     /// The run that was kept. `workflow` is the graph that it was started with; `blob` gives the content of
@@ -163,35 +251,58 @@ impl Run {
     /// When the records are not those of a run.
     pub fn load(
         workflow: Arc<Workflow>,
-        _records: &RunRecords,
-        _blob: &mut dyn FnMut(&str) -> Option<Value>,
+        records: &RunRecords,
+        blob: &mut dyn FnMut(&str) -> Option<Value>,
     ) -> Result<Self, Refusal> {
-        let status = RunStatus::Running;
-        Ok(Self { status, workflow })
+        Self::load_records(workflow, records, blob).map_err(records::damaged)
     }
 
     /// The blobs that records name, so that they can be fetched before [`Run::load`].
     #[must_use]
-    pub fn blobs(_records: &RunRecords) -> Vec<String> {
-        Vec::new()
+    pub fn blobs(records: &RunRecords) -> Vec<String> {
+        records::blobs(records)
     }
 
     /// What it is.
     #[must_use]
     pub fn status(&self) -> RunStatus {
-        self.status
+        self.head.status
     }
 
     /// Why it failed.
     #[must_use]
     pub fn error(&self) -> Option<&str> {
-        None
+        self.head.error.as_deref()
     }
 
-    /// What it answers: the output of its last node, or an object of those of its last nodes, by id.
+    /// The node whose failure it was.
     #[must_use]
-    pub fn output(&self) -> Value {
-        Value::Null
+    pub fn failed_node(&self) -> Option<&str> {
+        self.head.error_node.as_deref()
+    }
+
+    /// When it began, Unix milliseconds.
+    #[must_use]
+    pub fn started_at(&self) -> Option<u64> {
+        self.head.started_at
+    }
+
+    /// When it ended, Unix milliseconds.
+    #[must_use]
+    pub fn ended_at(&self) -> Option<u64> {
+        self.head.ended_at
+    }
+
+    /// With what it started.
+    #[must_use]
+    pub fn started_with(&self) -> &Start {
+        &self.start
+    }
+
+    /// Whether it is paused.
+    #[must_use]
+    pub fn is_paused(&self) -> bool {
+        self.head.paused
     }
 
     /// The graph as it is now, patches included.
@@ -200,27 +311,71 @@ impl Run {
         &self.workflow
     }
 
-    /// Each node that has begun, or was decided.
+    /// The version of the graph: 1, and one more for each patch that was applied.
     #[must_use]
-    pub fn nodes(&self) -> Vec<NodeView> {
-        Vec::new()
+    pub fn graph_version(&self) -> u64 {
+        self.version()
     }
 
-    /// The patches.
-    #[must_use]
-    pub fn patches(&self) -> Vec<PatchView> {
-        Vec::new()
+    /// The state of a node in an iteration.
+    fn state_of(&self, id: &str, iteration: u32) -> Option<&State> {
+        let at = self.workflow.find(id)?;
+        let state = &self.nodes[at];
+        if state.iteration == iteration {
+            return Some(state);
+        }
+        let id = Arc::clone(&self.workflow.nodes[at].id);
+        self.past.get(&(id, iteration))
     }
 
-    /// Keys of the jobs that it waits for, with the queues that they name, to compare with the queue.
-    #[must_use]
-    pub fn jobs_in_flight(&self) -> Vec<(String, Option<String>)> {
-        Vec::new()
+    fn state_of_mut(&mut self, id: &str, iteration: u32) -> Option<&mut State> {
+        let at = self.workflow.find(id)?;
+        if self.nodes[at].iteration == iteration {
+            return self.nodes.get_mut(at);
+        }
+        let id = Arc::clone(&self.workflow.nodes[at].id);
+        self.past.get_mut(&(id, iteration))
     }
 
-    /// The request of a job that it waits for, as it was made, without a delay.
-    #[must_use]
-    pub fn job_request(&self, _key: &str) -> Option<JobRequest> {
-        None
+    /// How many nodes run or wait.
+    fn in_flight(&self) -> usize {
+        self.nodes.iter().filter(|state| state.is_active()).count()
+    }
+
+    /// What is to be undone next, and whether it is being undone already.
+    fn next_to_undo(&self) -> Option<(String, u32, bool)> {
+        let current = self.workflow.nodes.iter().zip(&self.nodes);
+        let current = current.map(|(node, state)| (&node.id, state));
+        let past = self.past.iter().map(|((id, _), state)| (id, state));
+        let mut latest: Option<(&Arc<str>, &State)> = None;
+        for (id, state) in current.chain(past) {
+            let undoes = || {
+                let at = self.workflow.find(id);
+                at.is_some_and(|at| self.workflow.nodes[at].compensate.is_some())
+            };
+            match state.undo {
+                Undo::Running => return Some((id.to_string(), state.iteration, true)),
+                Undo::No if state.status == NodeStatus::Completed && undoes() => {
+                    if latest.is_none_or(|(_, known)| known.ended < state.ended) {
+                        latest = Some((id, state));
+                    }
+                }
+                _ => {}
+            }
+        }
+        latest.map(|(id, state)| (id.to_string(), state.iteration, false))
+    }
+
+    /// Nodes and all that is after them.
+    fn from_on(&self, begins: &[usize]) -> Vec<bool> {
+        let mut reached = vec![false; self.nodes.len()];
+        let mut open = begins.to_vec();
+        while let Some(at) = open.pop() {
+            if !std::mem::replace(&mut reached[at], true) {
+                let edges = self.workflow.nodes[at].outgoing.iter();
+                open.extend(edges.map(|edge| self.workflow.edges[*edge].to));
+            }
+        }
+        reached
     }
 }

@@ -264,7 +264,11 @@ mod tests {
             let found = PartialSuccess::of(&whole[..end]);
             assert_eq!(found.rejected, 0, "{end}");
         }
-        for noise in [&[0xff; 32][..], &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f], &[0x0b]] {
+        for noise in [
+            &[0xff; 32][..],
+            &[0x0a, 0xff, 0xff, 0xff, 0xff, 0x0f],
+            &[0x0b],
+        ] {
             assert_eq!(PartialSuccess::of(noise), PartialSuccess::default());
         }
     }

@@ -196,7 +196,10 @@ async fn ten_thousand_calls_at_one_in_a_hundred_leave_no_orphan() {
             let lacks = |span: &&Value| parent(span).is_some_and(|id| by_id(trace, id).is_none());
             spans(trace).filter(lacks)
         });
-        if orphans.into_iter().any(|span| tag(span, "mesh.sampled").is_empty()) {
+        if orphans
+            .into_iter()
+            .any(|span| tag(span, "mesh.sampled").is_empty())
+        {
             return None;
         }
         let by_error = |trace: &&Value| spans(trace).any(|it| !tag(it, "mesh.sampled").is_empty());

@@ -1,0 +1,513 @@
+//! What is wrong with a workflow is told all at once, each mistake with its place.
+
+use mesh_workflow::{Limits, MAX_DOCUMENT, Mistake, Workflow};
+use serde_json::{Value, json};
+
+fn mistakes(document: &Value) -> Vec<Mistake> {
+    match Workflow::parse(document, &Limits::default()) {
+        Ok(_) => Vec::new(),
+        Err(invalid) => invalid.mistakes,
+    }
+}
+
+/// There is a mistake at this place that says so.
+fn wrong(document: &Value, path: &str, message: &str) {
+    let found = mistakes(document);
+    let known = found
+        .iter()
+        .any(|mistake| mistake.path == path && mistake.message.contains(message));
+    assert!(known, "no `{message}` at {path} of {document}: {found:#?}");
+}
+
+fn noop(id: &str) -> Value {
+    json!({"id": id, "type": "noop"})
+}
+
+fn node(kind: &str, config: Value) -> Value {
+    json!({"nodes": [{"id": "n", "type": kind, "config": config}], "edges": []})
+}
+
+#[test]
+fn documents() {
+    wrong(&json!(5), "", "has to be an object");
+    wrong(&json!({}), "/nodes", "missing");
+    wrong(&json!({"nodes": 5}), "/nodes", "list");
+    wrong(&json!({"nodes": []}), "/nodes", "at least one");
+    wrong(&json!({"nodes": [noop("a")], "edges": 5}), "/edges", "list");
+    wrong(
+        &json!({"nodes": [noop("a")], "metadata": 5}),
+        "/metadata",
+        "object",
+    );
+    wrong(
+        &json!({"nodes": [noop("a")], "deadline_ms": "x"}),
+        "/deadline_ms",
+        "whole number",
+    );
+    wrong(
+        &json!({"nodes": [noop("a")], "metadata": {"patches": "x"}}),
+        "/metadata/patches",
+        "one of",
+    );
+    wrong(&json!({"nodes": [5]}), "/nodes/0", "object");
+    wrong(
+        &json!({"nodes": [{"type": "noop"}]}),
+        "/nodes/0/id",
+        "missing",
+    );
+    for id in ["", "a b", "ä", &"x".repeat(65)] {
+        wrong(&json!({"nodes": [noop(id)]}), "/nodes/0/id", "1 to 64");
+    }
+    wrong(
+        &json!({"nodes": [noop("a"), noop("a")]}),
+        "/nodes/1/id",
+        "twice",
+    );
+    wrong(
+        &json!({"nodes": [{"id": "a", "type": "zzz"}]}),
+        "/nodes/0/type",
+        "unknown type",
+    );
+    wrong(&json!({"nodes": [{"id": "a"}]}), "/nodes/0/type", "missing");
+    assert_eq!(mistakes(&json!({"nodes": [noop("a")]})), []);
+}
+
+#[test]
+fn too_large_or_too_deep() {
+    let many: Vec<Value> = (0..501).map(|at| noop(&format!("n{at}"))).collect();
+    wrong(&json!({"nodes": many}), "/nodes", "at most 500");
+    let edges: Vec<Value> = (0..5001).map(|_| json!({"from": "a", "to": "a"})).collect();
+    wrong(
+        &json!({"nodes": [noop("a")], "edges": edges}),
+        "/edges",
+        "at most 5000",
+    );
+    let text = "x".repeat(MAX_DOCUMENT);
+    wrong(
+        &json!({"nodes": [noop("a")], "metadata": {"text": text}}),
+        "",
+        "too large",
+    );
+    let mut deep = json!(1);
+    for _ in 0..110 {
+        deep = json!({"d": deep});
+    }
+    wrong(
+        &json!({"nodes": [noop("a")], "metadata": deep}),
+        "",
+        "too deep",
+    );
+}
+
+#[test]
+fn edges() {
+    let with = |edge: Value| json!({"nodes": [noop("a"), noop("b")], "edges": [edge]});
+    wrong(&with(json!(1)), "/edges/0", "object");
+    wrong(&with(json!({"from": "a"})), "/edges/0/to", "missing");
+    wrong(
+        &with(json!({"from": "zz", "to": "b"})),
+        "/edges/0/from",
+        "no node `zz`",
+    );
+    wrong(
+        &with(json!({"from": "a", "to": 5})),
+        "/edges/0/to",
+        "id of a node",
+    );
+    wrong(
+        &with(json!({"from": "a", "to": "b", "on": "x"})),
+        "/edges/0/on",
+        "one of",
+    );
+    wrong(
+        &with(json!({"from": "a", "to": "b", "condition": 5})),
+        "/edges/0/condition",
+        "text",
+    );
+}
+
+#[test]
+fn expressions_with_their_columns() {
+    let with = |condition: &str| json!({"nodes": [noop("a"), noop("b")], "edges": [{"from": "a", "to": "b", "condition": condition}]});
+    for (condition, message) in [
+        ("output.x >", "(column 11)"),
+        ("$.x >", "(column 6)"),
+        ("output.x == == 1", "(column 13)"),
+        ("outptu.x == 1", "unknown name `outptu`"),
+        ("1 + nope(2)", "unknown function `nope`: "),
+        ("((((((((((((((1))))))))))))))", "too deep"),
+        ("[1].map(x, [2].map(y, y))", "nested"),
+        ("output.matches('(')", "pattern"),
+    ] {
+        let message = message.trim_end_matches(": ");
+        wrong(&with(condition), "/edges/0/condition", message);
+    }
+    wrong(&with(&"x".repeat(3000)), "/edges/0/condition", "2048");
+    wrong(
+        &with("((((((((((((((1))))))))))))))"),
+        "/edges/0/condition",
+        "(column 13)",
+    );
+    wrong(&with("1 + nope(2)"), "/edges/0/condition", "(column 5)");
+}
+
+#[test]
+fn graphs() {
+    let document = |nodes: &[&str], edges: &[(&str, &str)]| {
+        let nodes: Vec<Value> = nodes.iter().map(|id| noop(id)).collect();
+        let edges: Vec<Value> = edges
+            .iter()
+            .map(|(from, to)| json!({"from": from, "to": to}))
+            .collect();
+        json!({"nodes": nodes, "edges": edges})
+    };
+    let cycle = document(&["a", "b", "c"], &[("a", "b"), ("b", "c"), ("c", "b")]);
+    wrong(&cycle, "/edges/1", "a cycle without a loop: b → c → b");
+    wrong(&document(&["a"], &[("a", "a")]), "/edges/0", "a → a");
+    let all = document(&["a", "b"], &[("a", "b"), ("b", "a")]);
+    wrong(&all, "/nodes", "no entry");
+    let apart = document(&["a", "b", "c"], &[("b", "c"), ("c", "b")]);
+    wrong(&apart, "/nodes/1", "cannot be reached");
+    wrong(&apart, "/nodes/2", "cannot be reached");
+    let mut join = document(&["a", "b"], &[("a", "b")]);
+    join["nodes"][1]["join"] = json!(2);
+    wrong(&join, "/nodes/1/join", "1 lead to it");
+    join["nodes"][1]["join"] = json!("some");
+    wrong(&join, "/nodes/1/join", "`all`, `any` or a number");
+}
+
+#[test]
+fn loops() {
+    let document = |config: Value| {
+        json!({"nodes": [noop("a"), {"id": "l", "type": "loop", "config": config}, noop("z")],
+               "edges": [{"from": "a", "to": "l"}, {"from": "l", "to": "z"}]})
+    };
+    let at = |key: &str| format!("/nodes/1/config/{key}");
+    wrong(&document(json!({})), &at("max_iterations"), "missing");
+    wrong(&document(json!({})), &at("loop_back_to"), "missing");
+    wrong(
+        &document(json!({"max_iterations": 1001, "loop_back_to": "a"})),
+        &at("max_iterations"),
+        "1 to 1000",
+    );
+    wrong(
+        &document(json!({"max_iterations": 5, "loop_back_to": "q"})),
+        &at("loop_back_to"),
+        "no node `q`",
+    );
+    wrong(
+        &document(json!({"max_iterations": 5, "loop_back_to": "z"})),
+        &at("loop_back_to"),
+        "before it",
+    );
+    wrong(
+        &document(json!({"max_iterations": 5, "loop_back_to": "a", "break_path": ["q"]})),
+        &at("break_path/0"),
+        "no node `q`",
+    );
+    wrong(
+        &document(json!({"max_iterations": 5, "loop_back_to": "a", "condition": "("})),
+        &at("condition"),
+        "column",
+    );
+    assert_eq!(
+        mistakes(&document(json!({"max_iterations": 5, "loop_back_to": "a"}))),
+        []
+    );
+    // The way back may be drawn.
+    let mut drawn = document(json!({"max_iterations": 5, "loop_back_to": "a"}));
+    if let Some(edges) = drawn["edges"].as_array_mut() {
+        edges.push(json!({"from": "l", "to": "a"}));
+    }
+    assert_eq!(mistakes(&drawn), []);
+    // Two loops that wait for one another: each has a node beside its way that needs the other.
+    let crossed = json!({
+        "nodes": [noop("s"), noop("b1"), noop("b3"), noop("x"), noop("y"),
+            {"id": "l1", "type": "loop", "config": {"max_iterations": 2, "loop_back_to": "b1"}},
+            {"id": "l3", "type": "loop", "config": {"max_iterations": 2, "loop_back_to": "b3"}}],
+        "edges": [{"from": "b1", "to": "l1"}, {"from": "b1", "to": "x"}, {"from": "l3", "to": "x"},
+            {"from": "b3", "to": "l3"}, {"from": "b3", "to": "y"}, {"from": "l1", "to": "y"}],
+    });
+    wrong(&crossed, "/edges", "wait for one another");
+}
+
+#[test]
+fn configurations_with_their_paths() {
+    for (kind, config, path, message) in [
+        ("agent", json!({"task": 5}), "task", "text"),
+        ("agent", json!({"parameters": 5}), "parameters", "object"),
+        (
+            "agent",
+            json!({"tool_ids": [5]}),
+            "tool_ids",
+            "list of texts",
+        ),
+        ("tool", json!({}), "service", "missing"),
+        ("worker", json!({}), "service", "missing"),
+        ("call", json!({"service": "s"}), "method", "missing"),
+        (
+            "call",
+            json!({"service": "s", "method": "m", "payload": 5}),
+            "payload",
+            "object",
+        ),
+        ("pipeline", json!({}), "goal", "missing"),
+        ("http", json!({}), "url", "missing"),
+        ("http", json!({"url": ""}), "url", "empty"),
+        ("http", json!({"url": "ftp://x"}), "url", "http://"),
+        (
+            "http",
+            json!({"url": "http://x", "method": "BREW"}),
+            "method",
+            "GET",
+        ),
+        (
+            "http",
+            json!({"url": "http://x", "headers": {"a/b": 5}}),
+            "headers/a~1b",
+            "text",
+        ),
+        (
+            "hitl",
+            json!({"timeout_ms": 0}),
+            "timeout_ms",
+            "whole number",
+        ),
+        (
+            "hitl",
+            json!({"approvers": ["a"], "quorum": 2}),
+            "quorum",
+            "1 `approvers`",
+        ),
+        (
+            "hitl",
+            json!({"self_approval": 1}),
+            "self_approval",
+            "true or false",
+        ),
+        ("hitl", json!({"form": 5}), "form", "JSON Schema"),
+        (
+            "hitl",
+            json!({"form": {"type": "nope"}}),
+            "form",
+            "JSON Schema",
+        ),
+        ("hitl", json!({"on_timeout": "x"}), "on_timeout", "one of"),
+        (
+            "hitl",
+            json!({"on_timeout": "escalate"}),
+            "escalate",
+            "nobody",
+        ),
+        (
+            "hitl",
+            json!({"escalate": [{"approvers": ["b"]}]}),
+            "escalate/0/after_ms",
+            "missing",
+        ),
+        (
+            "hitl",
+            json!({"escalate": [{"after_ms": 5}]}),
+            "escalate/0/approvers",
+            "nobody",
+        ),
+        ("hitl", json!({"notify_url": "x"}), "notify_url", "http://"),
+        ("conditional", json!({"match": "some"}), "match", "one of"),
+        (
+            "for_each",
+            json!({"node": {"type": "noop"}}),
+            "items",
+            "missing",
+        ),
+        (
+            "for_each",
+            json!({"items": 5, "node": {"type": "noop"}}),
+            "items",
+            "list",
+        ),
+        (
+            "for_each",
+            json!({"items": "1 +", "node": {"type": "noop"}}),
+            "items",
+            "column",
+        ),
+        (
+            "for_each",
+            json!({"items": [], "node": {"type": "hitl"}}),
+            "node/type",
+            "`workflow`",
+        ),
+        (
+            "for_each",
+            json!({"items": [], "node": {"type": "http"}}),
+            "node/config/url",
+            "missing",
+        ),
+        (
+            "for_each",
+            json!({"items": [], "node": 5}),
+            "node",
+            "object",
+        ),
+        (
+            "for_each",
+            json!({"items": [], "concurrency": 0, "node": {"type": "noop"}}),
+            "concurrency",
+            "1 to 1000",
+        ),
+        ("sub_workflow", json!({}), "workflow", "missing"),
+        (
+            "sub_workflow",
+            json!({"workflow": {"nodes": [{"id": "a", "type": "zz"}]}}),
+            "workflow/nodes/0/type",
+            "unknown type",
+        ),
+        ("timer", json!({"until": "tomorrow"}), "until", "RFC 3339"),
+        (
+            "timer",
+            json!({"duration_ms": -1}),
+            "duration_ms",
+            "whole number",
+        ),
+        ("signal", json!({}), "name", "missing"),
+        (
+            "transform",
+            json!({"expression": "x"}),
+            "expression",
+            "unknown name",
+        ),
+        (
+            "transform",
+            json!({"fields": {"k": "1 +"}}),
+            "fields/k",
+            "column",
+        ),
+        (
+            "transform",
+            json!({"transformation": "zz"}),
+            "transformation",
+            "one of",
+        ),
+        ("filter", json!({}), "expression", "missing"),
+        ("aggregate", json!({"strategy": "zz"}), "strategy", "one of"),
+        (
+            "http",
+            json!({"url": "$nodes.zz.url"}),
+            "url",
+            "no node `zz`",
+        ),
+        (
+            "function",
+            json!({"function_name": 5}),
+            "function_name",
+            "text",
+        ),
+    ] {
+        wrong(
+            &node(kind, config),
+            &format!("/nodes/0/config/{path}"),
+            message,
+        );
+    }
+    for (kind, config, message) in [
+        ("for_each", json!({"items": []}), "missing"),
+        (
+            "for_each",
+            json!({"items": [], "node": {"type": "noop"}, "workflow": "t"}),
+            "not both",
+        ),
+        ("timer", json!({}), "missing"),
+        ("timer", json!({"duration_ms": 1, "until": 1}), "not both"),
+        ("function", json!({"service": "s"}), "belong together"),
+        (
+            "transform",
+            json!({"value": 1, "expression": "1"}),
+            "only one",
+        ),
+        ("noop", json!(5), "object"),
+    ] {
+        wrong(&node(kind, config), "/nodes/0/config", message);
+    }
+}
+
+#[test]
+fn fields_of_nodes() {
+    for (key, value, path, message) in [
+        ("timeout_ms", json!(-5), "timeout_ms", "whole number"),
+        ("deadline_ms", json!(0), "deadline_ms", "whole number"),
+        ("retry", json!(5), "retry", "object"),
+        (
+            "retry",
+            json!({"max_attempts": 0}),
+            "retry/max_attempts",
+            "whole number",
+        ),
+        (
+            "retry",
+            json!({"backoff_ms": -1}),
+            "retry/backoff_ms",
+            "whole number",
+        ),
+        (
+            "retry",
+            json!({"backoff_multiplier": 0.5}),
+            "retry/backoff_multiplier",
+            "number from 1",
+        ),
+        ("priority", json!(6), "priority", "1 to 5"),
+        ("queue", json!("a b"), "queue", "queue's name"),
+        ("on_error", json!("x"), "on_error", "one of"),
+        ("cancel_rest", json!(1), "cancel_rest", "true or false"),
+        (
+            "compensate",
+            json!({"type": "noop"}),
+            "compensate/type",
+            "is a job",
+        ),
+        (
+            "compensate",
+            json!({"type": "http"}),
+            "compensate/config/url",
+            "missing",
+        ),
+    ] {
+        let mut document = node("noop", json!({}));
+        document["nodes"][0][key] = value;
+        wrong(&document, &format!("/nodes/0/{path}"), message);
+    }
+}
+
+#[test]
+fn all_mistakes_are_told_at_once() {
+    let document = json!({
+        "nodes": [noop("a"), noop("a"), {"id": "b", "type": "http", "config": {}}, {"id": "c", "type": "what"}],
+        "edges": [{"from": "a", "to": "zz"}, {"from": "b", "to": "c", "condition": "1 +"}, {"from": "c", "to": "b"}],
+    });
+    let found = mistakes(&document);
+    let mut paths: Vec<_> = found.iter().map(|mistake| mistake.path.as_str()).collect();
+    paths.sort_unstable();
+    let expected = [
+        "/edges/0/to",
+        "/edges/1",
+        "/edges/1/condition",
+        "/nodes/1/id",
+        "/nodes/2",
+        "/nodes/2/config/url",
+        "/nodes/3",
+        "/nodes/3/type",
+    ];
+    assert_eq!(paths, expected);
+}
+
+#[test]
+fn a_form_that_data_does_not_fit() {
+    let form = json!({"type": "object", "required": ["n"], "properties": {"n": {"type": "integer", "minimum": 1}}});
+    assert_eq!(mesh_workflow::check_form(&form, &json!({"n": 2})), Ok(()));
+    assert_eq!(
+        mesh_workflow::check_form(&json!(null), &json!("anything")),
+        Ok(())
+    );
+    let wrong = mesh_workflow::check_form(&form, &json!({"n": 0})).expect_err("it is too small");
+    assert_eq!(wrong[0].path, "/n");
+    assert!(mesh_workflow::check_form(&form, &json!({})).is_err());
+}
