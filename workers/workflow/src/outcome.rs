@@ -1,15 +1,8 @@
 //! What becomes of the result of a job: the output of its node, or why its attempt failed.
 
-use std::sync::Arc;
-
 use jobs::JobStatus;
 use serde_json::{Map, Value, json};
 use workflow::{Failure, Input, JobRequest, Output, PatchRequest};
-
-/// The longest output that is kept within the record of its node; a longer one is a blob.
-pub(crate) const MAX_INLINE: usize = 64 << 10;
-/// The longest output.
-const MAX_OUTPUT: usize = 8 << 20;
 
 /// A job that ended.
 #[derive(Debug)]
@@ -23,33 +16,28 @@ pub(crate) struct Ended {
     pub(crate) metrics: Option<Value>,
 }
 
-/// The input that it is for its run, and the output's blob, if it is one.
-pub(crate) fn input(request: &JobRequest, ended: Ended) -> (Input, Option<(String, Vec<u8>)>) {
+/// The input that it is for its run.
+pub(crate) fn input(request: &JobRequest, ended: Ended) -> Input {
     let (key, metrics) = (request.key.clone(), ended.metrics.clone());
     match succeeded(request, ended) {
-        Ok((output, patch, blob)) => {
-            let succeeded = Input::Succeeded {
-                key,
-                output,
-                metrics,
-                patch,
-            };
-            (succeeded, blob)
-        }
-        Err(failure) => {
-            let failed = Input::Failed {
-                key,
-                failure,
-                metrics,
-            };
-            (failed, None)
-        }
+        Ok((output, patch)) => Input::Succeeded {
+            key,
+            output: Output::inline(output),
+            metrics,
+            patch,
+        },
+        Err(failure) => Input::Failed {
+            key,
+            failure,
+            metrics,
+        },
     }
 }
 
-type Success = (Output, Option<PatchRequest>, Option<(String, Vec<u8>)>);
-
-fn succeeded(request: &JobRequest, ended: Ended) -> Result<Success, Failure> {
+fn succeeded(
+    request: &JobRequest,
+    ended: Ended,
+) -> Result<(Value, Option<PatchRequest>), Failure> {
     let fail = |message: String, retryable| Failure { message, retryable };
     if ended.status != JobStatus::Succeeded {
         let word = ended.status.as_str();
@@ -63,32 +51,7 @@ fn succeeded(request: &JobRequest, ended: Ended) -> Result<Success, Failure> {
             .map_err(|error| fail(format!("its result is no JSON: {error}"), false))?,
     };
     let patch = patch(request, &result).map_err(|message| fail(message, true))?;
-    let value = output(request, result, ended.metrics.as_ref());
-    // How long it is is known without writing it where the result was short.
-    if text.len() < MAX_INLINE / 2 {
-        let value = Arc::new(value);
-        return Ok((Output { value, blob: None }, patch, None));
-    }
-    let (output, blob) = kept(value).map_err(|message| fail(message, false))?;
-    Ok((output, patch, blob))
-}
-
-/// How an output is kept: a long one as a blob, one that is too long not at all.
-pub(crate) fn kept(value: Value) -> Result<(Output, Option<(String, Vec<u8>)>), String> {
-    let text = value.to_string().into_bytes();
-    let value = Arc::new(value);
-    if text.len() <= MAX_INLINE {
-        return Ok((Output { value, blob: None }, None));
-    }
-    if text.len() > MAX_OUTPUT {
-        let length = text.len();
-        return Err(format!(
-            "its output of {length} bytes is longer than {MAX_OUTPUT}"
-        ));
-    }
-    let id = workflow::blob_id(&text);
-    let blob = Some(id.clone());
-    Ok((Output { value, blob }, Some((id, text))))
+    Ok((output(request, result, ended.metrics.as_ref()), patch))
 }
 
 /// The output of a node by its type.
@@ -201,14 +164,13 @@ mod tests {
     fn http_answers_as_its_predecessor_did() {
         let result = json!({"status_code": 201, "url": "http://h/", "headers": {"a": "b"},
                             "redirects": 0, "body": "{\"x\":1}"});
-        let (input, blob) = input(&request("http"), ended(&result));
+        let input = input(&request("http"), ended(&result));
         let Input::Succeeded { output, .. } = input else {
             panic!("it succeeded");
         };
         let expected = json!({"status": "success", "status_code": 201, "headers": {"a": "b"},
             "body": {"x": 1}, "duration_ms": 12.0, "url": "http://h/", "method": "PUT"});
         assert_eq!(*output.value, expected);
-        assert_eq!(blob, None);
     }
 
     #[test]
@@ -220,7 +182,7 @@ mod tests {
         ] {
             let result = json!({"output": "{\"score\": 7}", "success": true,
                 "metadata": {"workflow_patch": text, "agent_id": "agent-1"}});
-            let (input, _) = input(&request("agent"), ended(&result));
+            let input = input(&request("agent"), ended(&result));
             let Input::Succeeded { patch, output, .. } = input else {
                 panic!("it succeeded");
             };
@@ -233,18 +195,8 @@ mod tests {
             assert_eq!(output.value["result"]["score"], 7);
         }
         let result = json!({"output": "", "metadata": {"workflow_patch": "{"}});
-        let (input, _) = input(&request("agent"), ended(&result));
+        let input = input(&request("agent"), ended(&result));
         assert!(matches!(input, Input::Failed { failure, .. } if failure.retryable));
-    }
-
-    #[test]
-    fn a_long_output_is_a_blob_and_a_longer_one_a_failure() {
-        let text = |length| json!({ "output": "x".repeat(length) });
-        let (_, blob) = input(&request("call"), ended(&text(MAX_INLINE)));
-        let (id, content) = blob.unwrap();
-        assert_eq!(id, workflow::blob_id(&content));
-        let (long, _) = input(&request("call"), ended(&text(MAX_OUTPUT)));
-        assert!(matches!(long, Input::Failed { .. }));
     }
 
     #[test]
@@ -256,7 +208,7 @@ mod tests {
             retryable: true,
             metrics: None,
         };
-        let (input, _) = input(&request("call"), dead);
+        let input = input(&request("call"), dead);
         let Input::Failed { failure, .. } = input else {
             panic!("it failed");
         };

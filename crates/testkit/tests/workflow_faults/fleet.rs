@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use mesh_testkit::{Consul, Postgres, Program, Redis};
-use runs::RunStore;
+use runs::{RunStore, StoreOptions};
 use service::config::environment;
 
 /// Longer than any run takes over any fault.
@@ -27,24 +27,23 @@ impl Fleet {
         // What a killed Redis has not written is lost jobs, which are submitted again.
         let redis = Redis::start(&["--appendonly", "yes", "--appendfsync", "everysec"]);
         let (consul, redis, postgres) = tokio::join!(Consul::start(), redis, Postgres::start());
+        let database = postgres.database().await;
         let own = [
             ("REDIS_URL", redis.url()),
-            ("DATABASE_URL", postgres.url()),
+            ("DATABASE_URL", database.clone()),
             ("JOBS_LEASE", LEASE.to_owned()),
             ("WORKFLOW_LEASE", LEASE.to_owned()),
             ("WORKFLOW_COMPARE", "2s".to_owned()),
             ("WORKERS", "32".to_owned()),
             ("DRAIN_DELAY", "0s".to_owned()),
-            ("LOG_LEVEL", "warn,serving=info".to_owned()),
         ];
-        let mut env = [consul.env(), own.to_vec()].concat();
-        env.retain(|(name, _)| *name != "LOG_LEVEL");
+        let env = [consul.env(), own.to_vec()].concat();
         let agent = Program::start("echo-agent", &env).await;
         consul.wait_passing("agent-echo", 1).await;
         let job_runners = Program::several("job-runner", 2, &env).await;
         let workflow_runners = Program::several("workflow-runner", 2, &env).await;
         Self {
-            store: runs::open(&postgres.url()).unwrap(),
+            store: runs::open(&database, &StoreOptions::default()).unwrap(),
             postgres,
             redis,
             workflow_runners,

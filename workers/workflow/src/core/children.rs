@@ -10,7 +10,7 @@ use workflow::{ChildRequest, Failure, Input, Output, RunStatus, Start};
 use super::{Core, Done, Env, active::ActiveRun, change::Incoming};
 use crate::{
     loaded::{DEPTH, RunMeta},
-    outcome, spans,
+    spans,
 };
 
 /// How many runs may be above one.
@@ -72,31 +72,17 @@ pub(super) fn ended_command(
     }
 }
 
-/// The input that such a command is, and the blob of a long output.
-pub(super) fn ended_input(body: &mut Value) -> (Input, Option<(String, Vec<u8>)>) {
+/// The input that such a command is.
+pub(super) fn ended_input(body: &mut Value) -> Input {
     let key = body["key"].as_str().unwrap_or_default().to_owned();
-    if let Some(error) = body["error"].as_str() {
-        let failure = Failure {
+    let result = match body["error"].as_str() {
+        Some(error) => Err(Failure {
             message: error.to_owned(),
             retryable: true,
-        };
-        let result = Err(failure);
-        return (Input::ChildEnded { key, result }, None);
-    }
-    let value = body["output"].take();
-    let (output, blob) = match outcome::kept(value) {
-        Ok(kept) => kept,
-        Err(message) => {
-            let failure = Failure {
-                message,
-                retryable: false,
-            };
-            let result = Err(failure);
-            return (Input::ChildEnded { key, result }, None);
-        }
+        }),
+        None => Ok(Output::inline(body["output"].take())),
     };
-    let result: Result<Output, Failure> = Ok(output);
-    (Input::ChildEnded { key, result }, blob)
+    Input::ChildEnded { key, result }
 }
 
 impl Core {

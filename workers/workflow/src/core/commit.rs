@@ -230,7 +230,7 @@ impl Core {
         stored.status = status.as_str().to_owned();
         stored.error = run.error().map(ToOwned::to_owned);
         stored.started_at = meta.started_at;
-        stored.active_nodes = run.active_nodes();
+        stored.active_nodes = run.active_nodes().into_iter().map(ToOwned::to_owned).collect();
         stored.header = run.header();
         stored.nodes = change
             .changed

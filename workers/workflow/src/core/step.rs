@@ -91,10 +91,7 @@ impl Core {
                     "node_id": node_id,
                 });
                 self.job_over(run_id, &key);
-                let output = Output {
-                    value: Arc::new(output),
-                    blob: None,
-                };
+                let output = Output::inline(output);
                 let (metrics, patch) = (None, None);
                 self.step(
                     run_id,
@@ -139,9 +136,7 @@ impl Core {
             return self.acknowledge_with(run_id, ack);
         };
         self.job_over(run_id, key);
-        let (input, blob) = outcome::input(&request, ended);
-        self.step(run_id, input);
-        self.changes.of(run_id).blobs.extend(blob);
+        self.step(run_id, outcome::input(&request, ended));
         self.acknowledge_with(run_id, ack);
         self.mark(run_id);
     }
@@ -179,10 +174,7 @@ impl Core {
         };
         active.touched = Instant::now();
         let stepped = match input_of(&kind, body) {
-            Ok((input, blob)) => {
-                self.changes.of(run_id).blobs.extend(blob);
-                active.run.step(input, limits, now)
-            }
+            Ok(input) => active.run.step(input, limits, now),
             Err((path, message)) => Err(Refusal::Invalid { path, message }),
         };
         let answer = match stepped {
@@ -270,12 +262,9 @@ impl Core {
 }
 
 /// The input that a command is.
-fn input_of(
-    kind: &str,
-    mut body: Value,
-) -> Result<(Input, Option<(String, Vec<u8>)>), (String, String)> {
+fn input_of(kind: &str, mut body: Value) -> Result<Input, (String, String)> {
     let text = |name: &str| body[name].as_str().unwrap_or_default().to_owned();
-    let input = match kind {
+    Ok(match kind {
         "signal" => Input::Signal {
             name: text("name"),
             payload: body["payload"].take(),
@@ -306,11 +295,10 @@ fn input_of(
             by: text("by"),
             data: body["data"].take(),
         },
-        "child_ended" => return Ok(super::children::ended_input(&mut body)),
+        "child_ended" => super::children::ended_input(&mut body),
         other => {
             let message = format!("{other:?} is no command");
             return Err(("/kind".to_owned(), message));
         }
-    };
-    Ok((input, None))
+    })
 }
