@@ -293,7 +293,12 @@ impl Core {
             return;
         }
         let jobs = self.env.jobs.clone();
-        let read = completions::read(jobs, queue, self.owned.subscribe(), self.to_messages.clone());
+        let read = completions::read(
+            jobs,
+            queue,
+            self.owned.subscribe(),
+            self.to_messages.clone(),
+        );
         self.tasks.spawn(async move {
             read.await;
             Done::Reader

@@ -180,7 +180,12 @@ impl Dispatcher {
     }
 
     /// The job that tells a server of an approval, which may fail a few times.
-    pub(crate) fn notification(&self, url: &str, key: &str, body: &Value) -> Result<NewJob, String> {
+    pub(crate) fn notification(
+        &self,
+        url: &str,
+        key: &str,
+        body: &Value,
+    ) -> Result<NewJob, String> {
         let request = Http {
             url: url.to_owned(),
             method: "POST".to_owned(),
@@ -241,7 +246,10 @@ fn ask(request: &JobRequest) -> Result<Ask, String> {
     let row = NODE_KINDS.iter().find(|row| row.name == request.node_type);
     match row {
         Some(row) => (row.ask)(request),
-        None => Err(format!("{} is no type of node that is a job", request.node_type)),
+        None => Err(format!(
+            "{} is no type of node that is a job",
+            request.node_type
+        )),
     }
 }
 
@@ -275,8 +283,7 @@ fn worker(request: &JobRequest) -> Result<Ask, String> {
 
 fn tool(request: &JobRequest) -> Result<Ask, String> {
     let config = &request.config;
-    let tool =
-        name_in(config, &["tool", "tool_id", "service"]).ok_or("config.tool: is missing")?;
+    let tool = name_in(config, &["tool", "tool_id", "service"]).ok_or("config.tool: is missing")?;
     let operation = name_in(config, &["operation"]).ok_or("config.operation: is missing")?;
     let message = json!({
         "tool_id": tool,

@@ -34,10 +34,7 @@ pub(crate) fn input(request: &JobRequest, ended: Ended) -> Input {
     }
 }
 
-fn succeeded(
-    request: &JobRequest,
-    ended: Ended,
-) -> Result<(Value, Option<PatchRequest>), Failure> {
+fn succeeded(request: &JobRequest, ended: Ended) -> Result<(Value, Option<PatchRequest>), Failure> {
     let fail = |message: String, retryable| Failure { message, retryable };
     if ended.status != JobStatus::Succeeded {
         let word = ended.status.as_str();
@@ -212,6 +209,9 @@ mod tests {
         let Input::Failed { failure, .. } = input else {
             panic!("it failed");
         };
-        assert_eq!((failure.message.as_str(), failure.retryable), ("UNAVAILABLE: x", true));
+        assert_eq!(
+            (failure.message.as_str(), failure.retryable),
+            ("UNAVAILABLE: x", true)
+        );
     }
 }

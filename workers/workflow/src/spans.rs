@@ -5,9 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use telemetry::{
-    Span, SpanEnd, SpanId, SpanKind, TRACEPARENT, TraceContext, tracing_enabled,
-};
+use telemetry::{Span, SpanEnd, SpanId, SpanKind, TRACEPARENT, TraceContext, tracing_enabled};
 use workflow::RunStatus;
 
 use crate::{clock, loaded::RunMeta};

@@ -177,6 +177,16 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("external_max_body", Changed("a_body_over_the_limit_is_not_taken")),
     ("external_max_redirects", Changed("five_redirects_are_followed_and_a_sixth_is_not")),
     ("external_max_retry_after", Changed("a_server_that_says_when_to_come_again_is_not_asked_sooner")),
+    // Where workflows and their runs are kept
+    ("database_url", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("postgres_host", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("postgres_port", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("postgres_db", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("postgres_user", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("postgres_password", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("workflows_path", Changed("one_folder_is_one_store_of_workflows_within_a_process")),
+    ("database_connections", Changed("the_options_of_the_store_of_workflows_come_from_the_keys")),
+    ("database_timeout", Changed("the_options_of_the_store_of_workflows_come_from_the_keys")),
     // The workflow runner
     ("workflow_lease", Changed("the_runs_of_a_runner_that_vanishes_go_on_elsewhere_after_its_lease")),
     ("workflow_compare", Changed("runs_end_once_though_redis_is_killed_and_emptied")),

@@ -35,10 +35,22 @@ pub(crate) async fn audit(store: &dyn RunStore, created: &Created, what: &str) {
         };
         let status = &times[run_id].0;
         assert_eq!(status, "COMPLETED", "{what}: {run_id}");
-        assert_eq!(of(EventKind::WorkflowStarted, ""), 1, "{what}: {run_id} begins");
-        assert_eq!(of(EventKind::WorkflowCompleted, ""), 1, "{what}: {run_id} ends");
+        assert_eq!(
+            of(EventKind::WorkflowStarted, ""),
+            1,
+            "{what}: {run_id} begins"
+        );
+        assert_eq!(
+            of(EventKind::WorkflowCompleted, ""),
+            1,
+            "{what}: {run_id} ends"
+        );
         for node in nodes {
-            assert_eq!(of(EventKind::NodeCompleted, node), 1, "{what}: {run_id} {node}");
+            assert_eq!(
+                of(EventKind::NodeCompleted, node),
+                1,
+                "{what}: {run_id} {node}"
+            );
         }
     }
     let mut took: Vec<u64> = times.values().map(|(_, took)| *took).collect();
@@ -76,9 +88,7 @@ async fn ended(store: &dyn RunStore) -> Result<BTreeMap<String, (String, u64)>, 
 }
 
 /// How often what happened, by run, kind and node.
-pub(crate) async fn counts(
-    store: &dyn RunStore,
-) -> HashMap<(String, EventKind, String), usize> {
+pub(crate) async fn counts(store: &dyn RunStore) -> HashMap<(String, EventKind, String), usize> {
     let mut counts = HashMap::new();
     let mut after = EventCursor::default();
     loop {

@@ -68,7 +68,11 @@ impl Fleet {
 
     /// Kills everything that keeps or runs anything.
     pub(crate) fn kill_all(&mut self) {
-        for program in self.workflow_runners.iter_mut().chain(&mut self.job_runners) {
+        for program in self
+            .workflow_runners
+            .iter_mut()
+            .chain(&mut self.job_runners)
+        {
             program.process.kill();
         }
         self.postgres.kill();

@@ -27,7 +27,9 @@ fn task(id: &str) -> Value {
 }
 
 fn graph(nodes: Vec<Value>, edges: &[(&str, &str)]) -> Value {
-    let edges = edges.iter().map(|(from, to)| json!({"from": from, "to": to}));
+    let edges = edges
+        .iter()
+        .map(|(from, to)| json!({"from": from, "to": to}));
     json!({"nodes": nodes, "edges": edges.collect::<Vec<_>>(), "metadata": {}})
 }
 
@@ -40,12 +42,19 @@ fn shapes() -> Vec<(Value, Vec<&'static str>)> {
         &[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")],
     );
     let mut branch = graph(
-        [tasks(&["a", "b", "c"]), vec![json!({"id": "choose", "type": "conditional", "config": {}})]].concat(),
+        [
+            tasks(&["a", "b", "c"]),
+            vec![json!({"id": "choose", "type": "conditional", "config": {}})],
+        ]
+        .concat(),
         &[("a", "choose"), ("choose", "b"), ("choose", "c")],
     );
     branch["edges"][1]["condition"] = "true".into();
     let timer = json!({"id": "wait", "type": "timer", "config": {"duration_ms": 300}});
-    let waits = graph([tasks(&["a", "b"]), vec![timer]].concat(), &[("a", "wait"), ("wait", "b")]);
+    let waits = graph(
+        [tasks(&["a", "b"]), vec![timer]].concat(),
+        &[("a", "wait"), ("wait", "b")],
+    );
     vec![
         (row, vec!["a", "b", "c"]),
         (diamond, vec!["a", "b", "c", "d"]),

@@ -18,7 +18,8 @@ use crate::{
 async fn approvals_and_timers_outlast_a_restart_of_everything() {
     let many = number("MESH_TEST_WORKFLOW_WAITING", 100);
     let mut fleet = Fleet::start().await;
-    let ask = json!({"nodes": [{"id": "ask", "type": "hitl", "config": {"message": "?"}}], "edges": []});
+    let ask =
+        json!({"nodes": [{"id": "ask", "type": "hitl", "config": {"message": "?"}}], "edges": []});
     let wait = json!({"nodes": [{"id": "wait", "type": "timer", "config": {"duration_ms": 5000}}], "edges": []});
     let mut timers = Vec::new();
     for _ in 0..many {
@@ -37,7 +38,9 @@ async fn approvals_and_timers_outlast_a_restart_of_everything() {
     until("all are asked", PATIENCE, async || count(&fleet).await).await;
     let begun = async || {
         let set = counts(&*fleet.store).await;
-        let begun = set.keys().filter(|(_, kind, _)| *kind == EventKind::WorkflowStarted);
+        let begun = set
+            .keys()
+            .filter(|(_, kind, _)| *kind == EventKind::WorkflowStarted);
         (begun.count() == 2 * many).then_some(())
     };
     until("all timers are set", PATIENCE, begun).await;
@@ -56,10 +59,7 @@ async fn approvals_and_timers_outlast_a_restart_of_everything() {
     for approval in &pending {
         let key = &approval.asked.key;
         let (yes, no) = (decision("ann", true), decision("bob", false));
-        let (ann, bob) = tokio::join!(
-            fleet.store.decide(key, &yes),
-            fleet.store.decide(key, &no)
-        );
+        let (ann, bob) = tokio::join!(fleet.store.decide(key, &yes), fleet.store.decide(key, &no));
         let outcomes = [ann.unwrap(), bob.unwrap()];
         let counted = |it: &&DecisionOutcome| matches!(it, DecisionOutcome::Complete(_));
         let refused = |it: &&DecisionOutcome| matches!(it, DecisionOutcome::Refused(_));
@@ -78,7 +78,12 @@ async fn approvals_and_timers_outlast_a_restart_of_everything() {
         let ends = of(EventKind::WorkflowCompleted).count() + of(EventKind::WorkflowFailed).count();
         (fired == many && decided == many && ends == 2 * many).then_some(())
     };
-    until("all timers fired and all decisions are taken", PATIENCE, ended).await;
+    until(
+        "all timers fired and all decisions are taken",
+        PATIENCE,
+        ended,
+    )
+    .await;
     let states = fleet.store.approvals(&filter(false)).await.unwrap();
     let decided = |state| matches!(state, ApprovalState::Approved | ApprovalState::Rejected);
     assert!(states.iter().all(|approval| decided(approval.state)));

@@ -74,5 +74,11 @@ pub(crate) fn build(
         description: "Does what its task says",
         ..About::EMPTY
     };
-    move |context| Ok(agentkit::serve_agent(context, ABOUT, Helper(asked, at_once)))
+    move |context| {
+        Ok(agentkit::serve_agent(
+            context,
+            ABOUT,
+            Helper(asked, at_once),
+        ))
+    }
 }

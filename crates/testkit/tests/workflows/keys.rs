@@ -23,7 +23,9 @@ async fn an_owner_has_so_many_runs_and_nodes_under_way_as_the_keys_say() {
     mesh.drain().await;
 
     let mesh = Mesh::with(&[("max_nodes_in_flight", "2")]).await;
-    let nodes: Vec<_> = (0..6).map(|n| task(&format!("n{n}"), "slow 100 x")).collect();
+    let nodes: Vec<_> = (0..6)
+        .map(|n| task(&format!("n{n}"), "slow 100 x"))
+        .collect();
     mesh.carry_out(&graph(nodes.into(), &[]), json!({})).await;
     assert_eq!(mesh.most(), 2);
     mesh.drain().await;
@@ -56,14 +58,18 @@ async fn a_task_that_suits_nobody_goes_to_the_agent_of_the_key() {
 #[tokio::test]
 async fn the_runs_of_a_runner_that_vanishes_go_on_elsewhere_after_its_lease() {
     let mut mesh = Mesh::with(&[("workflow_lease", "2s")]).await;
-    let workflow = graph(json!([task("a", "slow 1000 a"), task("b", "b")]), &[("a", "b")]);
+    let workflow = graph(
+        json!([task("a", "slow 1000 a"), task("b", "b")]),
+        &[("a", "b")],
+    );
     let id = mesh.begin(&workflow, json!({})).await;
     until("it runs", PATIENCE, async || {
         (!mesh.asked.lock().is_empty()).then_some(())
     })
     .await;
     let began = Instant::now();
-    mesh.replace_workflow_runner(&[("workflow_lease", "2s")]).await;
+    mesh.replace_workflow_runner(&[("workflow_lease", "2s")])
+        .await;
     mesh.becomes(&id, RunStatus::Completed).await;
     let took = began.elapsed();
     assert!(took < Duration::from_secs(8), "{took:?}");

@@ -11,7 +11,11 @@ use crate::support::{Mesh, graph, output, status, task};
 async fn nodes_run_in_a_row_a_diamond_joins_once_and_each_job_is_done_once() {
     let mesh = Mesh::start().await;
     let row = graph(
-        json!([task("a", "one"), task("b", "${$nodes.a.output} two"), task("c", "${$nodes.b.output} three")]),
+        json!([
+            task("a", "one"),
+            task("b", "${$nodes.a.output} two"),
+            task("c", "${$nodes.b.output} three")
+        ]),
         &[("a", "b"), ("b", "c")],
     );
     let (id, run) = mesh.carry_out(&row, json!({})).await;
@@ -19,7 +23,12 @@ async fn nodes_run_in_a_row_a_diamond_joins_once_and_each_job_is_done_once() {
     assert_eq!(output(&run, "c")["session_id"], id);
 
     let diamond = graph(
-        json!([task("a", "a"), task("b", "b"), task("c", "slow 50 c"), task("d", "d")]),
+        json!([
+            task("a", "a"),
+            task("b", "b"),
+            task("c", "slow 50 c"),
+            task("d", "d")
+        ]),
         &[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")],
     );
     let (id, run) = mesh.carry_out(&diamond, json!({})).await;
@@ -106,7 +115,10 @@ async fn an_agent_patches_its_run_and_a_started_node_is_not_patched() {
         {"op": "add", "path": "/edges/-", "value": {"from": "a", "to": "added"}},
     ]);
     let workflow = graph(
-        json!([task("a", &format!("patch {operations}")), task("b", "slow 300 b")]),
+        json!([
+            task("a", &format!("patch {operations}")),
+            task("b", "slow 300 b")
+        ]),
         &[("a", "b")],
     );
     let id = mesh.begin(&workflow, json!({})).await;

@@ -244,7 +244,9 @@ async fn program(name: &str, registry: &Arc<Memory>, set: &[(&str, &str)]) -> Se
 
 /// A workflow of these nodes and edges.
 pub(crate) fn graph(nodes: Value, edges: &[(&str, &str)]) -> Value {
-    let edges = edges.iter().map(|(from, to)| json!({ "from": from, "to": to }));
+    let edges = edges
+        .iter()
+        .map(|(from, to)| json!({ "from": from, "to": to }));
     json!({ "nodes": nodes, "edges": edges.collect::<Vec<_>>(), "metadata": {} })
 }
 

@@ -71,7 +71,9 @@ async fn when_the_time_is_over_the_options_decide() {
     let mesh = Mesh::start().await;
     for (on_timeout, approved) in [("approve", json!(true)), ("reject", json!(false))] {
         let options = json!({"timeout_ms": 300, "on_timeout": on_timeout});
-        let id = mesh.begin(&graph(json!([hitl(&options)]), &[]), json!({})).await;
+        let id = mesh
+            .begin(&graph(json!([hitl(&options)]), &[]), json!({}))
+            .await;
         let run = until("it ended", PATIENCE, async || {
             let run = mesh.look(&id).await?;
             run.status().is_final().then_some(run)
@@ -80,7 +82,9 @@ async fn when_the_time_is_over_the_options_decide() {
         assert_eq!(output(&run, "ask")["approved"], approved, "{on_timeout}");
     }
     let options = json!({"timeout_ms": 300, "on_timeout": "fail"});
-    let id = mesh.begin(&graph(json!([hitl(&options)]), &[]), json!({})).await;
+    let id = mesh
+        .begin(&graph(json!([hitl(&options)]), &[]), json!({}))
+        .await;
     mesh.becomes(&id, RunStatus::Failed).await;
     mesh.drain().await;
 }
@@ -92,7 +96,9 @@ async fn escalation_asks_the_next_ones() {
         "approvers": ["ann"], "timeout_ms": 60_000,
         "escalate": [{"after_ms": 300, "approvers": ["boss"]}],
     });
-    let id = mesh.begin(&graph(json!([hitl(&options)]), &[]), json!({})).await;
+    let id = mesh
+        .begin(&graph(json!([hitl(&options)]), &[]), json!({}))
+        .await;
     let key = asked(&mesh, &id).await;
     until("the next ones are asked", PATIENCE, async || {
         let approval = mesh.store.approval(&key).await.unwrap();
@@ -100,7 +106,10 @@ async fn escalation_asks_the_next_ones() {
         (approval.escalated == 1 && *approvers == json!(["ann", "boss"])).then_some(())
     })
     .await;
-    mesh.store.decide(&key, &decision("boss", true)).await.unwrap();
+    mesh.store
+        .decide(&key, &decision("boss", true))
+        .await
+        .unwrap();
     mesh.becomes(&id, RunStatus::Completed).await;
     mesh.drain().await;
 }
@@ -130,7 +139,8 @@ async fn timers_that_were_due_while_all_was_down_fire_once() {
 #[tokio::test]
 async fn a_signal_wakes_who_waits_for_it() {
     let mesh = Mesh::start().await;
-    let wait = json!({"id": "wait", "type": "signal", "config": {"name": "go", "timeout_ms": 60000}});
+    let wait =
+        json!({"id": "wait", "type": "signal", "config": {"name": "go", "timeout_ms": 60000}});
     let workflow = graph(json!([wait, task("b", "b")]), &[("wait", "b")]);
     let id = mesh.begin(&workflow, json!({})).await;
     mesh.becomes(&id, RunStatus::Running).await;

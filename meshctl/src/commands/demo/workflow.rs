@@ -47,9 +47,7 @@ impl Drop for Folder {
 
 /// The weather decides between two trips; a person has to agree to the one that is left.
 fn document() -> Value {
-    let echo = |id: &str, task: &str| {
-        json!({ "id": id, "type": "agent", "config": { "agent": "echo-agent", "task": task } })
-    };
+    let echo = |id: &str, task: &str| json!({ "id": id, "type": "agent", "config": { "agent": "echo-agent", "task": task } });
     json!({
         "nodes": [
             {"id": "weather", "type": "tool", "config": {
@@ -142,7 +140,10 @@ async fn asked(store: &dyn RunStore, run_id: &str) -> anyhow::Result<String> {
         let summary = store.run(run_id).await?.summary;
         if summary.ended_at.is_some() {
             let why = summary.error.unwrap_or_default();
-            bail!("the workflow is {} before anybody was asked: {why}", summary.status);
+            bail!(
+                "the workflow is {} before anybody was asked: {why}",
+                summary.status
+            );
         }
         sleep(LOOK).await;
     }
@@ -166,7 +167,9 @@ async fn completed(store: &Arc<dyn RunStore>, run_id: &str) -> anyhow::Result<Ve
         run_id: Some(run_id.to_owned()),
         owner: None,
     };
-    let page = store.events(&filter, &EventCursor::default(), 1_000).await?;
+    let page = store
+        .events(&filter, &EventCursor::default(), 1_000)
+        .await?;
     let events = page.events.into_iter().map(|stored| stored.event);
     let completed = events.filter(|event| event["kind"] == "node_completed");
     Ok(completed

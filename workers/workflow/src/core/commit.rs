@@ -143,7 +143,9 @@ impl Core {
                 epoch: shard.epoch,
                 ..Commit::default()
             });
-            commit.outbox_done.extend(change.outbox_done.iter().copied());
+            commit
+                .outbox_done
+                .extend(change.outbox_done.iter().copied());
             let outgoing: Vec<(u64, Outgoing)> = change
                 .outgoing
                 .iter()
@@ -230,7 +232,11 @@ impl Core {
         stored.status = status.as_str().to_owned();
         stored.error = run.error().map(ToOwned::to_owned);
         stored.started_at = meta.started_at;
-        stored.active_nodes = run.active_nodes().into_iter().map(ToOwned::to_owned).collect();
+        stored.active_nodes = run
+            .active_nodes()
+            .into_iter()
+            .map(ToOwned::to_owned)
+            .collect();
         stored.header = run.header();
         stored.nodes = change
             .changed
@@ -354,7 +360,10 @@ impl Core {
         outcome: Result<(), String>,
     ) {
         if let Err(error) = outcome {
-            tracing::warn!(error, "an effect of a run is not carried out, and is given up");
+            tracing::warn!(
+                error,
+                "an effect of a run is not carried out, and is given up"
+            );
         }
         let shard = self.shards.get_mut(&shard);
         if let Some(shard) = shard.filter(|shard| shard.epoch == epoch) {

@@ -7,7 +7,7 @@ use std::{
 };
 
 use backoff::{Backoff, Pauses};
-use jobs::{Jobs, JobStatus};
+use jobs::{JobStatus, Jobs};
 use tokio::time::{Instant, sleep};
 
 use super::{
@@ -84,7 +84,10 @@ fn pauses() -> Pauses {
 
 impl Effects {
     pub(super) fn is_empty(&self) -> bool {
-        self.submit.is_empty() && self.sending == 0 && self.acks.is_empty() && self.acking.is_empty()
+        self.submit.is_empty()
+            && self.sending == 0
+            && self.acks.is_empty()
+            && self.acking.is_empty()
     }
 
     pub(super) fn submit(&mut self, run_id: &str, key: String) {
@@ -259,13 +262,7 @@ impl Core {
     }
 
     /// Carries out an effect that is kept until then.
-    pub(super) fn carry_out(
-        &mut self,
-        run_id: &str,
-        shard: u16,
-        number: u64,
-        outgoing: Outgoing,
-    ) {
+    pub(super) fn carry_out(&mut self, run_id: &str, shard: u16, number: u64, outgoing: Outgoing) {
         let Some(epoch) = self.shards.get(&shard).map(|shard| shard.epoch) else {
             return;
         };
@@ -361,6 +358,6 @@ async fn cancel(env: &Env, keys: &[(String, Option<String>)]) {
             return;
         }
         let pause = pauses.after_failure(&mut rand::rng());
-                sleep(pause).await;
+        sleep(pause).await;
     }
 }

@@ -287,10 +287,7 @@ impl Core {
 }
 
 /// Runs that were marked as taken are read, however long it takes.
-async fn read_surely(
-    env: &Env,
-    records: Vec<runs::StoredRun>,
-) -> (Vec<LoadedRun>, Vec<BrokenRun>) {
+async fn read_surely(env: &Env, records: Vec<runs::StoredRun>) -> (Vec<LoadedRun>, Vec<BrokenRun>) {
     loop {
         match env.loader.read(records.clone()).await {
             Ok(read) => return read,

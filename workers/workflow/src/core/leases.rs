@@ -75,8 +75,10 @@ impl Core {
         };
         self.note_store(None);
         self.leases.again(now + self.env.lease() / 3);
-        let mut current: BTreeMap<u16, ShardLease> =
-            leased.into_iter().map(|lease| (lease.shard, lease)).collect();
+        let mut current: BTreeMap<u16, ShardLease> = leased
+            .into_iter()
+            .map(|lease| (lease.shard, lease))
+            .collect();
         let owned: Vec<(u16, u64)> = self
             .shards
             .iter()
@@ -172,7 +174,12 @@ impl Core {
         self.to_load.retain(|run_id| !of_shard(run_id));
         self.handled.retain(|(shard, _), _| *shard != number);
         self.fired.retain(|(run_id, _), _| !of_shard(run_id));
-        let runs: Vec<String> = self.runs.keys().filter(|id| of_shard(id)).cloned().collect();
+        let runs: Vec<String> = self
+            .runs
+            .keys()
+            .filter(|id| of_shard(id))
+            .cloned()
+            .collect();
         for run_id in runs {
             self.forget(&run_id);
         }
