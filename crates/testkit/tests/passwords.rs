@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 8;
 
 /// Variables that name servers, and some that do not; those of every program at one of them.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+const PROGRAMS: [(&str, &[&str]); 7] = [
     (
         "mesh-gateway",
         &[
