@@ -23,7 +23,10 @@ impl Carried {
         let folder = tempfile::tempdir().unwrap();
         let path = |name: &str| folder.path().join(name).display().to_string();
         let (jobs, workflows) = (path("jobs"), path("workflows"));
-        let set = [("jobs_path", jobs.as_str()), ("workflows_path", workflows.as_str())];
+        let set = [
+            ("jobs_path", jobs.as_str()),
+            ("workflows_path", workflows.as_str()),
+        ];
         let registry = Arc::new(Memory::new());
         let mut running = Vec::new();
         for name in ["mesh-gateway", "workflow-runner"] {
@@ -79,25 +82,43 @@ async fn a_workflow_is_stored_run_approved_and_shown() {
     let stored = mesh.run(&["put", "asking", &file]).ok();
     assert_eq!(stored.stdout.trim(), "asking  version 1, 3 nodes, 2 edges");
     assert!(mesh.run(&["list"]).ok().stdout.contains("asking"));
-    let run = mesh.run(&["run", "asking", "--inputs", "{}", "--label", "team=sales"]).ok();
+    let run = mesh
+        .run(&["run", "asking", "--inputs", "{}", "--label", "team=sales"])
+        .ok();
     let run = run.stdout.trim().to_owned();
     mesh.until(&run, "WAITING_FOR_APPROVAL").await;
     let waiting = mesh.run(&["list", "--approvals"]).ok();
-    assert!(waiting.stdout.contains(&run) && waiting.stdout.contains("ok?"), "{waiting:?}");
+    assert!(
+        waiting.stdout.contains(&run) && waiting.stdout.contains("ok?"),
+        "{waiting:?}"
+    );
 
     let patch = json!([{"op": "add", "path": "/nodes/-", "value": {"id": "c", "type": "noop"}},
         {"op": "add", "path": "/edges/-", "value": {"from": "b", "to": "c"}}]);
-    let patched = mesh.run(&["patch", &run, &patch.to_string(), "--description", "more"]).ok();
+    let patched = mesh
+        .run(&["patch", &run, &patch.to_string(), "--description", "more"])
+        .ok();
     assert_eq!(patched.stdout.trim(), "patch 1  applied");
     let approved = mesh.run(&["approve", &run, "--comment", "fine"]).ok();
     assert_eq!(approved.stdout.trim(), "ask  approved");
     let watched = mesh.run(&["watch", &run]).ok();
-    for text in ["workflow_started", "approval_decided", "workflow_completed", "COMPLETED"] {
+    for text in [
+        "workflow_started",
+        "approval_decided",
+        "workflow_completed",
+        "COMPLETED",
+    ] {
         assert!(watched.stdout.contains(text), "{text}: {}", watched.stdout);
     }
     let shown = mesh.run(&["show", &run]).ok().stdout;
-    assert!(shown.contains("COMPLETED") && !shown.contains("skipped"), "{shown}");
-    let listed = mesh.run(&["--json", "list", "--runs", "--workflow", "asking"]).ok().json();
+    assert!(
+        shown.contains("COMPLETED") && !shown.contains("skipped"),
+        "{shown}"
+    );
+    let listed = mesh
+        .run(&["--json", "list", "--runs", "--workflow", "asking"])
+        .ok()
+        .json();
     assert_eq!((listed.len(), &listed[0]["run_id"]), (1, &json!(run)));
     assert_eq!(listed[0]["labels"]["team"], "sales");
     mesh.drain().await;
@@ -106,7 +127,12 @@ async fn a_workflow_is_stored_run_approved_and_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn runs_are_cancelled_retried_and_forked_and_mistakes_are_told() {
     let mesh = Carried::start().await;
-    let run = mesh.run(&["run", &asking().to_string()]).ok().stdout.trim().to_owned();
+    let run = mesh
+        .run(&["run", &asking().to_string()])
+        .ok()
+        .stdout
+        .trim()
+        .to_owned();
     mesh.until(&run, "WAITING_FOR_APPROVAL").await;
     mesh.run(&["cancel", &run, "--reason", "no"]).ok();
     mesh.until(&run, "CANCELLED").await;
@@ -129,7 +155,10 @@ async fn runs_are_cancelled_retried_and_forked_and_mistakes_are_told() {
         (vec!["approve", &run], "nothing of the run"),
         (vec!["put", "x", "{}"], "workflow is required"),
         (vec!["put", "x", "not json"], "the workflow is not JSON"),
-        (vec!["watch", "0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61"], "run not found"),
+        (
+            vec!["watch", "0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61"],
+            "run not found",
+        ),
     ] {
         let answer = mesh.run(&args);
         assert_ne!(answer.code, Some(0), "{args:?}");

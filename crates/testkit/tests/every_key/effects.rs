@@ -198,6 +198,14 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("workflows_path", Changed("one_folder_is_one_store_of_workflows_within_a_process")),
     ("database_connections", Changed("the_options_of_the_store_of_workflows_come_from_the_keys")),
     ("database_timeout", Changed("the_options_of_the_store_of_workflows_come_from_the_keys")),
+    // The workflow runner
+    ("workflow_lease", Changed("the_runs_of_a_runner_that_vanishes_go_on_elsewhere_after_its_lease")),
+    ("workflow_compare", Changed("runs_end_once_though_redis_is_killed_and_emptied")),
+    ("workflow_runs", Changed("a_runner_without_room_leaves_further_runs_queued")),
+    ("workflow_commit_wait", Changed("a_commit_waits_for_more_only_while_much_happens")),
+    ("max_running_runs", Changed("an_owner_has_so_many_runs_and_nodes_under_way_as_the_keys_say")),
+    ("max_nodes_in_flight", Changed("an_owner_has_so_many_runs_and_nodes_under_way_as_the_keys_say")),
+    ("workflow_agent", Changed("a_task_that_suits_nobody_goes_to_the_agent_of_the_key")),
     // The scheduler
     ("schedule_file", Changed("entries_follow_their_file_and_a_bad_one_changes_nothing")),
     ("schedule_timezone", Changed("an_entry_without_a_zone_has_that_of_the_key")),

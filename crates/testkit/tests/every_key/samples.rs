@@ -73,6 +73,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("web_search_key", &["s3cret"]),
     ("web_search_key_header", &["x-key"]),
     ("web_search_url", &["http://127.0.0.1:1/search"]),
+    ("workflow_agent", &["echo-agent"]),
     ("workflows_path", &["DIR/workflows"]),
 ];
 

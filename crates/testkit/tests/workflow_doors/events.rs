@@ -65,13 +65,25 @@ async fn a_user_is_told_what_happens_to_their_runs_and_nobody_elses() {
     let find = |kind: &str| told.iter().find(|it| it["type"] == kind).unwrap();
     let started = find("workflow_started");
     has(started, "run_id tag nodes entry_nodes timestamp cursor");
-    assert_eq!((&started["tag"], &started["nodes"], &started["entry_nodes"]), (&json!("main"), &json!(3), &json!(1)));
-    has(find("node_completed"), "run_id node_id status counter result_ref timestamp");
+    assert_eq!(
+        (&started["tag"], &started["nodes"], &started["entry_nodes"]),
+        (&json!("main"), &json!(3), &json!(1))
+    );
+    has(
+        find("node_completed"),
+        "run_id node_id status counter result_ref timestamp",
+    );
     let asked = find("approval_required");
     has(asked, "run_id node_id workflow_tag message timestamp");
-    assert_eq!((&asked["workflow_tag"], &asked["message"]), (&json!("main"), &json!("ok?")));
+    assert_eq!(
+        (&asked["workflow_tag"], &asked["message"]),
+        (&json!("main"), &json!("ok?"))
+    );
     has(find("workflow_completed"), "run_id counter timestamp");
-    assert!(told.iter().all(|it| it["run_id"] == run.as_str() && it["timestamp"].is_u64()));
+    assert!(
+        told.iter()
+            .all(|it| it["run_id"] == run.as_str() && it["timestamp"].is_u64())
+    );
 
     // What came first is told again from its cursor, and not to others.
     let cursor = told[0]["cursor"].as_str().unwrap();
@@ -79,7 +91,11 @@ async fn a_user_is_told_what_happens_to_their_runs_and_nobody_elses() {
     let replayed = until(&mut again, "workflow_completed").await;
     assert_eq!(types(&replayed), types(&told[1..]));
     let mut all = open(&doors, "/ws?username=other&cursor=first").await;
-    assert!(timeout(std::time::Duration::from_millis(300), next(&mut all)).await.is_err());
+    assert!(
+        timeout(std::time::Duration::from_millis(300), next(&mut all))
+            .await
+            .is_err()
+    );
     doors.drain().await;
 }
 
@@ -96,7 +112,10 @@ async fn a_run_is_followed_to_its_end_over_both_transports() {
     }
     assert_eq!(types(&told).first(), Some(&"workflow_started"));
     assert_eq!(types(&told).last(), Some(&"workflow_completed"));
-    let completed = told.iter().filter(|it| it["type"] == "node_completed").count();
+    let completed = told
+        .iter()
+        .filter(|it| it["type"] == "node_completed")
+        .count();
     assert_eq!(completed, 3);
 
     let streamed = doors.get(&path).await;
@@ -109,18 +128,46 @@ async fn a_run_is_followed_to_its_end_over_both_transports() {
         .collect();
     assert_eq!(data, told);
     let last = told.last().unwrap()["cursor"].as_str().unwrap();
-    assert_eq!(doors.get(&format!("{path}?cursor={last}")).await.status, 204);
-    let request = doors.request("GET", &path).header("last-event-id", told[0]["cursor"].as_str().unwrap());
+    assert_eq!(
+        doors.get(&format!("{path}?cursor={last}")).await.status,
+        204
+    );
+    let request = doors
+        .request("GET", &path)
+        .header("last-event-id", told[0]["cursor"].as_str().unwrap());
     let resumed = send(request).await;
-    assert!(!resumed.text.contains("workflow_started") && resumed.text.contains("workflow_completed"));
+    assert!(
+        !resumed.text.contains("workflow_started") && resumed.text.contains("workflow_completed")
+    );
 
-    let log = doors.get(&format!("/api/logs/stream?run_id={run}&filter=all")).await;
-    assert!(log.text.contains("event: log\n") && log.text.contains("event: done\n"), "{}", log.text);
-    let line = log.text.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-    has(&serde_json::from_str(line).unwrap(), "timestamp level node_id message");
-    let of_b = doors.get(&format!("/api/logs/stream?run_id={run}&node_id=b")).await;
-    assert!(of_b.text.contains("\"b\"") && !of_b.text.contains("\"a\""), "{}", of_b.text);
-    let errors = doors.get(&format!("/api/logs/stream?run_id={run}&filter=errors")).await;
+    let log = doors
+        .get(&format!("/api/logs/stream?run_id={run}&filter=all"))
+        .await;
+    assert!(
+        log.text.contains("event: log\n") && log.text.contains("event: done\n"),
+        "{}",
+        log.text
+    );
+    let line = log
+        .text
+        .lines()
+        .find_map(|line| line.strip_prefix("data: "))
+        .unwrap();
+    has(
+        &serde_json::from_str(line).unwrap(),
+        "timestamp level node_id message",
+    );
+    let of_b = doors
+        .get(&format!("/api/logs/stream?run_id={run}&node_id=b"))
+        .await;
+    assert!(
+        of_b.text.contains("\"b\"") && !of_b.text.contains("\"a\""),
+        "{}",
+        of_b.text
+    );
+    let errors = doors
+        .get(&format!("/api/logs/stream?run_id={run}&filter=errors"))
+        .await;
     assert!(!errors.text.contains("event: log\n") && errors.text.contains("event: done\n"));
     doors.drain().await;
 }
@@ -132,7 +179,11 @@ async fn clients_of_a_gateway_that_is_gone_come_back_by_their_cursors() {
     let first = format!("/ws?username={USER}&cursor=first");
     let mut sockets = Vec::new();
     for _ in 0..5 {
-        sockets.push((open(&doors, &first).await, String::from("first"), Vec::<Value>::new()));
+        sockets.push((
+            open(&doors, &first).await,
+            String::from("first"),
+            Vec::<Value>::new(),
+        ));
     }
     let mut runs = Vec::new();
     for round in 0..3 {
@@ -159,7 +210,12 @@ async fn clients_of_a_gateway_that_is_gone_come_back_by_their_cursors() {
         doors.until_status(run, "COMPLETED").await;
     }
     for (socket, _, told) in &mut sockets {
-        let ended = |told: &[Value]| types(told).iter().filter(|kind| **kind == "workflow_completed").count();
+        let ended = |told: &[Value]| {
+            types(told)
+                .iter()
+                .filter(|kind| **kind == "workflow_completed")
+                .count()
+        };
         while ended(told) < runs.len() {
             told.push(next(socket).await.unwrap());
         }
@@ -167,14 +223,26 @@ async fn clients_of_a_gateway_that_is_gone_come_back_by_their_cursors() {
     let keyed = |told: &[Value]| {
         let mut keys: Vec<String> = told
             .iter()
-            .map(|it| format!("{} {} {} {}", it["run_id"], it["at"], it["type"], it["node_id"]))
+            .map(|it| {
+                format!(
+                    "{} {} {} {}",
+                    it["run_id"], it["at"], it["type"], it["node_id"]
+                )
+            })
             .collect();
         keys.sort_unstable();
         keys
     };
     let expected = keyed(&sockets[0].2);
-    let completed = expected.iter().filter(|key| key.contains("node_completed")).count();
-    assert_eq!(completed, 3 * runs.len(), "nothing is missed, and nothing is told twice");
+    let completed = expected
+        .iter()
+        .filter(|key| key.contains("node_completed"))
+        .count();
+    assert_eq!(
+        completed,
+        3 * runs.len(),
+        "nothing is missed, and nothing is told twice"
+    );
     for (_, _, told) in &sockets {
         assert_eq!(keyed(told), expected);
     }

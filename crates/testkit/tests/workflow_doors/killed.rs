@@ -64,10 +64,16 @@ async fn clients_of_a_killed_gateway_miss_nothing_and_hear_nothing_twice() {
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let post = async |path: &str, body: Value| {
         let request = client.post(format!("http://{}{path}", asked.grpc));
-        let request = request.header("x-user-id", USER).header("content-type", "application/json");
+        let request = request
+            .header("x-user-id", USER)
+            .header("content-type", "application/json");
         send(request.body(body.to_string())).await.expect(201)
     };
-    post("/api/v1/workflows", json!({"tag_name": "main", "workflow": row()})).await;
+    post(
+        "/api/v1/workflows",
+        json!({"tag_name": "main", "workflow": row()}),
+    )
+    .await;
     let mut clients = JoinSet::new();
     for _ in 0..CLIENTS {
         clients.spawn(follow(format!("127.0.0.1:{port}"), RUNS));
@@ -81,9 +87,14 @@ async fn clients_of_a_killed_gateway_miss_nothing_and_hear_nothing_twice() {
             killed = Program::start("mesh-gateway", &followed).await;
         }
     }
-    let all = timeout(PATIENCE * 3, clients.join_all()).await.expect("all come to the end");
+    let all = timeout(PATIENCE * 3, clients.join_all())
+        .await
+        .expect("all come to the end");
     let (expected, _) = &all[0];
-    assert!(expected.values().all(|times| *times == 1), "nothing is told twice");
+    assert!(
+        expected.values().all(|times| *times == 1),
+        "nothing is told twice"
+    );
     let of = |kind: &str| expected.keys().filter(|key| key.contains(kind)).count();
     for (kind, count) in [
         ("\"workflow_started\"", RUNS),

@@ -2,7 +2,13 @@
 //! programs that carry runs out.
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
+mod approvals;
 mod bad_input;
 mod catalog;
+mod control;
+mod events;
+mod examples;
+mod killed;
+mod predecessor;
 mod runs;
 mod support;
