@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Doors, asking, has, row};
+use crate::support::{Doors, asking, has};
 
 fn adds(id: &str, after: &str) -> Value {
     json!([
@@ -198,7 +198,7 @@ async fn a_fork_takes_over_what_was_done_before_its_node() {
 #[tokio::test]
 async fn a_command_that_nobody_answers_is_504_and_is_carried_out_later() {
     let mut doors = Doors::start(&[("command_timeout", "300ms")]).await;
-    doors.put("main", &row()).await;
+    doors.put("main", &asking(&json!({}))).await;
     let run = doors.execute("main", &json!({})).await;
     let path = format!("/api/v1/runs/{run}/cancel");
     let problem = doors.post(&path, &json!({})).await.problem(504);
