@@ -81,7 +81,10 @@ async fn two_people_at_once_are_one_decision() {
 
 #[tokio::test]
 async fn approvers_quorum_and_self_approval_are_obeyed() {
-    for doors in [Doors::carrying(&[]).await, Doors::on_postgres(&[]).await.with_runners().await] {
+    for doors in [
+        Doors::carrying(&[]).await,
+        Doors::on_postgres(&[]).await.with_runners().await,
+    ] {
         let config =
             json!({"approvers": ["ada", "bob", "test-user"], "quorum": 2, "self_approval": false});
         let (run, approval) = asked(&doors, &config).await;

@@ -101,7 +101,10 @@ async fn a_user_is_told_what_happens_to_their_runs_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_run_is_followed_to_its_end_over_both_transports() {
-    for doors in [Doors::carrying(&[]).await, Doors::on_postgres(&[]).await.with_runners().await] {
+    for doors in [
+        Doors::carrying(&[]).await,
+        Doors::on_postgres(&[]).await.with_runners().await,
+    ] {
         doors.put("main", &row()).await;
         let run = doors.execute("main", &json!({})).await;
         let path = format!("/api/v1/runs/{run}/events");
@@ -137,7 +140,8 @@ async fn a_run_is_followed_to_its_end_over_both_transports() {
             .header("last-event-id", told[0]["cursor"].as_str().unwrap());
         let resumed = send(request).await;
         assert!(
-            !resumed.text.contains("workflow_started") && resumed.text.contains("workflow_completed")
+            !resumed.text.contains("workflow_started")
+                && resumed.text.contains("workflow_completed")
         );
 
         let log = doors

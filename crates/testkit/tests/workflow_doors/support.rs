@@ -314,7 +314,10 @@ impl Doors {
     pub(crate) fn store(&self) -> Arc<dyn runs::RunStore> {
         let (spec, _) = program("mesh-gateway");
         let keys = self.stores.keys();
-        let keys: Vec<_> = keys.iter().map(|(key, value)| (*key, value.as_str())).collect();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
         let config = local::config(spec, &keys);
         work::RunKeys::from_config(&config).open().unwrap()
     }
