@@ -302,6 +302,11 @@ impl Doors {
         last
     }
 
+    /// The PostgreSQL that it was started on.
+    pub(crate) fn postgres(&mut self) -> &mut Postgres {
+        &mut self.stores.postgres.as_mut().unwrap().0
+    }
+
     /// Another gateway on the same store, in the place of this one, which is gone at once.
     pub(crate) async fn replace_gateway(&mut self, set: &[(&str, &str)]) {
         let next = start("mesh-gateway", &self.stores, &self.registry, set).await;
