@@ -86,7 +86,10 @@ impl Postgres {
         for pid in self.children() {
             let pid = pid.to_string();
             // One may have ended meanwhile.
-            Command::new("kill").args([signal.flag(), &pid]).status().ok();
+            Command::new("kill")
+                .args([signal.flag(), &pid])
+                .status()
+                .ok();
         }
     }
 

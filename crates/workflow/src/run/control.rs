@@ -64,7 +64,7 @@ impl Machine<'_> {
                     Wait::Timer => self.fired(at),
                     Wait::Signal => {
                         self.change(at).wait = Wait::Nothing;
-                        self.fail(at, "no signal came in time".to_owned());
+                        self.fail(at, "no signal came in time");
                     }
                     _ => {}
                 }
@@ -77,7 +77,7 @@ impl Machine<'_> {
                     let ms = self.node(at).deadline_ms.unwrap_or(0);
                     self.fail(
                         at,
-                        format!("its deadline of {ms} ms is over; waiting and all attempts count"),
+                        &format!("its deadline of {ms} ms is over; waiting and all attempts count"),
                     );
                 }
             }
@@ -132,7 +132,7 @@ impl Machine<'_> {
         self.note(EventKind::ApprovalDecided, Some(at), note);
         self.change(at).wait = Wait::Nothing;
         if timed_out && on_timeout == "fail" {
-            return self.fail(at, "nobody decided in time".to_owned());
+            return self.fail(at, "nobody decided in time");
         }
         let mut details = match data {
             Value::Object(fields) => fields,
@@ -180,7 +180,7 @@ impl Machine<'_> {
                 let key = self.key(at, ".timer");
                 self.effect(Effect::ClearTimer { key });
                 self.change(at).wait = Wait::Nothing;
-                self.received(at, &name, payload);
+                self.received(at, &name, &payload);
             }
             None => {
                 let waiting = self
@@ -229,7 +229,7 @@ impl Machine<'_> {
         Some(payload)
     }
 
-    pub(super) fn received(&mut self, at: usize, name: &str, payload: Value) {
+    pub(super) fn received(&mut self, at: usize, name: &str, payload: &Value) {
         self.note(EventKind::SignalReceived, Some(at), json!({"name": name}));
         let value = json!({"status": "received", "name": name, "payload": payload});
         self.succeed(
@@ -506,7 +506,7 @@ impl Machine<'_> {
                     || !state.is_decided()
             })
             .collect();
-        let again = self.run.from_on(&begins);
+        let again = self.run.after(&begins);
         let head = &mut self.run.head;
         head.status = RunStatus::Running;
         head.error = None;

@@ -185,7 +185,7 @@ impl Machine<'_> {
             match self.repeats(at) {
                 Ok(None) => back = true,
                 Ok(Some(left)) => self.change(at).left = Some(left),
-                Err(message) => return self.fail(at, message),
+                Err(message) => return self.fail(at, &message),
             }
         }
         let decisions = match back {
@@ -194,7 +194,7 @@ impl Machine<'_> {
                 Ok(decisions) => decisions,
                 Err(message) => {
                     self.change(at).output = None;
-                    return self.fail(at, message);
+                    return self.fail(at, &message);
                 }
             },
         };
@@ -232,13 +232,13 @@ impl Machine<'_> {
     }
 
     /// A node has failed for good.
-    pub(super) fn fail(&mut self, at: usize, message: String) {
+    pub(super) fn fail(&mut self, at: usize, message: &str) {
         let workflow = self.workflow();
         let effects = self.called_off(at);
         for effect in effects {
             self.effect(effect);
         }
-        self.drop_patches(at, &message);
+        self.drop_patches(at, message);
         let goes_on = workflow.nodes[at].on_error_continue;
         let answer = json!({
             "status": "failed", "error": message, "node_id": workflow.nodes[at].id.as_ref(),
@@ -248,8 +248,8 @@ impl Machine<'_> {
         state.status = NodeStatus::Failed;
         state.wait = Wait::Nothing;
         state.completed_at = Some(now);
-        state.error = Some(message.clone());
-        state.failure = true;
+        state.error = Some(message.to_owned());
+        state.failure = !goes_on;
         state.handled = goes_on;
         state.left = None;
         state.ended = ended;
@@ -272,6 +272,7 @@ impl Machine<'_> {
                 .take()
                 .map(|error| format!("{error}; {message}"));
             state.handled = false;
+            state.failure = true;
             self.decisions(&workflow, at, End::Failure)
         });
         let decisions = decisions.unwrap_or_else(|_| {
@@ -352,9 +353,7 @@ impl Machine<'_> {
         let end = match state.status {
             NodeStatus::Completed => End::Success,
             NodeStatus::Skipped if is_unserved(&workflow.nodes[at], state) => End::Success,
-            NodeStatus::Failed if workflow.nodes[at].on_error_continue && state.handled => {
-                End::Success
-            }
+            NodeStatus::Failed if !state.failure => End::Success,
             NodeStatus::Failed => End::Failure,
             NodeStatus::Skipped if state.failure => End::Blocked,
             _ => End::Skipped,

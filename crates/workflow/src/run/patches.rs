@@ -201,7 +201,7 @@ impl Machine<'_> {
         if approved {
             self.try_patch(seq, &operations);
         } else {
-            self.refuse_patch(seq, format!("`{by}` refused it"));
+            self.refuse_patch(seq, &format!("`{by}` refused it"));
         }
         self.answer(seq, None);
         // The node that asked waited for that.
@@ -250,7 +250,7 @@ impl Machine<'_> {
                 }
                 Err(refusal) => {
                     let seq = self.propose(&request, attempt);
-                    self.refuse_patch(seq, refusal.to_string());
+                    self.refuse_patch(seq, &refusal.to_string());
                 }
             }
         }
@@ -297,7 +297,7 @@ impl Machine<'_> {
         });
         let mine: Vec<u64> = mine.map(|patch| patch.seq).collect();
         for seq in mine {
-            self.refuse_patch(seq, format!("its node did not succeed: {reason}"));
+            self.refuse_patch(seq, &format!("its node did not succeed: {reason}"));
         }
     }
 
@@ -315,16 +315,16 @@ impl Machine<'_> {
                 let key = format!("{}.@patch.{seq}", self.run.start.run_id);
                 self.effect(Effect::CloseApproval { key });
             }
-            self.refuse_patch(seq, reason.to_owned());
+            self.refuse_patch(seq, reason);
         }
     }
 
-    fn refuse_patch(&mut self, seq: u64, reason: String) {
+    fn refuse_patch(&mut self, seq: u64, reason: &str) {
         let Some(patch) = self.run.patches.iter_mut().find(|patch| patch.seq == seq) else {
             return;
         };
         patch.state = PatchState::Refused;
-        patch.reason = Some(reason.clone());
+        patch.reason = Some(reason.to_owned());
         let node_id = patch.node_id.clone();
         self.touch(RecordKey::Patch(seq));
         let data = json!({"seq": seq, "reason": reason});
@@ -335,7 +335,7 @@ impl Machine<'_> {
     fn try_patch(&mut self, seq: u64, operations: &Value) {
         match self.run.check_operations(operations, self.limits) {
             Ok(checked) => self.apply_patch(seq, checked),
-            Err(refusal) => self.refuse_patch(seq, refusal.to_string()),
+            Err(refusal) => self.refuse_patch(seq, &refusal.to_string()),
         }
     }
 

@@ -23,7 +23,7 @@ fn noop(id: &str) -> Value {
     json!({"id": id, "type": "noop"})
 }
 
-fn node(kind: &str, config: Value) -> Value {
+fn node(kind: &str, config: &Value) -> Value {
     json!({"nodes": [{"id": "n", "type": kind, "config": config}], "edges": []})
 }
 
@@ -404,7 +404,7 @@ fn configurations_with_their_paths() {
         ),
     ] {
         wrong(
-            &node(kind, config),
+            &node(kind, &config),
             &format!("/nodes/0/config/{path}"),
             message,
         );
@@ -426,7 +426,7 @@ fn configurations_with_their_paths() {
         ),
         ("noop", json!(5), "object"),
     ] {
-        wrong(&node(kind, config), "/nodes/0/config", message);
+        wrong(&node(kind, &config), "/nodes/0/config", message);
     }
 }
 
@@ -471,7 +471,7 @@ fn fields_of_nodes() {
             "missing",
         ),
     ] {
-        let mut document = node("noop", json!({}));
+        let mut document = node("noop", &json!({}));
         document["nodes"][0][key] = value;
         wrong(&document, &format!("/nodes/0/{path}"), message);
     }
