@@ -6,6 +6,7 @@ mod naming;
 mod nowhere;
 mod numbers;
 mod page;
+mod postgres;
 mod questions;
 mod retention;
 mod sqlite;
@@ -49,14 +50,21 @@ pub struct StoreBackend {
 }
 
 /// Every store.
-pub const STORES: &[StoreBackend] = &[StoreBackend {
-    scheme: "file",
-    about: "file:///var/lib/mesh/workflows — a folder, for one process without PostgreSQL",
-    open: |address, options| {
-        let folder = address.strip_prefix("file://").unwrap_or(address);
-        Ok(Arc::new(sqlite::Sqlite::open(folder.as_ref(), options)?))
+pub const STORES: &[StoreBackend] = &[
+    StoreBackend {
+        scheme: "postgres",
+        about: "postgres://user@host/database — shared by many machines",
+        open: |address, options| Ok(Arc::new(postgres::Postgres::open(address, options)?)),
     },
-}];
+    StoreBackend {
+        scheme: "file",
+        about: "file:///var/lib/mesh/workflows — a folder, for one process without PostgreSQL",
+        open: |address, options| {
+            let folder = address.strip_prefix("file://").unwrap_or(address);
+            Ok(Arc::new(sqlite::Sqlite::open(folder.as_ref(), options)?))
+        },
+    },
+];
 
 /// Opens the store that an address names by its scheme.
 ///

@@ -1,0 +1,128 @@
+//! The history of runs.
+
+use std::collections::BTreeMap;
+
+use super::{
+    call::{Call, Trouble, column, count, int, maybe_number, number, shard},
+    pool::Lent,
+};
+use crate::{
+    Error, EventCursor, EventFilter, EventPage, StoredEvent, shard_of,
+    stores::{
+        follow::{Reading, ShardState},
+        numbers,
+    },
+};
+
+/// A cursor after everything.
+pub(super) async fn last(session: &mut Lent) -> Result<EventCursor, Error> {
+    let shards = shards(session).await?.into_iter();
+    Ok(EventCursor(
+        shards
+            .filter(|(_, state)| state.last > 0)
+            .map(|(shard, state)| (shard, state.last))
+            .collect(),
+    ))
+}
+
+async fn shards(session: &mut Lent) -> Result<BTreeMap<u16, ShardState>, Trouble> {
+    let rows = session
+        .rows(Call::new("SELECT shard, last_seq, deleted_seq FROM shard"))
+        .await?;
+    let mut shards = BTreeMap::new();
+    for row in &rows {
+        let state = ShardState {
+            last: number(row, 1)?,
+            deleted: number(row, 2)?,
+        };
+        shards.insert(shard(row, 0)?, state);
+    }
+    Ok(shards)
+}
+
+/// Events after a cursor.
+pub(super) async fn events(
+    session: &mut Lent,
+    filter: &EventFilter,
+    after: &EventCursor,
+    limit: usize,
+) -> Result<EventPage, Error> {
+    // What is committed up to the last number of a shard is seen by every later statement.
+    let mut states = shards(session).await?;
+    if let Some(run_id) = &filter.run_id {
+        let own = shard_of(run_id);
+        states.retain(|shard, _| *shard == own);
+    }
+    let mut reading = Reading::new(states, after, limit, filter.run_id.is_some());
+    // All shards are asked in one go; a page that is full leaves the last ones to the next.
+    let mut asked = Vec::new();
+    while let Some(next) = reading.next() {
+        asked.push(next);
+    }
+    if asked.is_empty() {
+        return Ok(reading.page());
+    }
+    if filter.run_id.is_none() {
+        whole_ranges(session, &mut asked).await?;
+    }
+    let most = reading.left();
+    let calls: Vec<Call<'_>> = asked
+        .iter()
+        .map(|(shard, after, upto)| {
+            let (run, condition) = match &filter.run_id {
+                Some(run_id) => (Some(run_id.as_str()), "e.run_id = $6"),
+                None => (None, "$6::text IS NULL"),
+            };
+            let sql = format!(
+                "SELECT e.seq, e.run_id, e.events, r.owner, r.tag FROM event e JOIN run r ON r.run_id = e.run_id
+                 WHERE e.shard = $1 AND e.seq > $2 AND e.seq <= $3 AND ($4::text IS NULL OR r.owner = $4)
+                     AND {condition} ORDER BY e.seq LIMIT $5"
+            );
+            Call::new(sql)
+                .with(shard.cast_signed())
+                .with(int(*after))
+                .with(int(*upto))
+                .with(filter.owner.as_deref())
+                .with(count(most))
+                .with(run)
+        })
+        .collect();
+    let rows = session.run(&calls).await?;
+    for ((shard, after, upto), rows) in asked.into_iter().zip(rows) {
+        if reading.left() == 0 {
+            break;
+        }
+        let mut events = Vec::new();
+        for row in &rows {
+            let run_id: &str = column(row, 1)?;
+            for (seq, event) in numbers::events(number(row, 0)?, column(row, 2)?, after)? {
+                events.push(StoredEvent {
+                    shard,
+                    seq,
+                    run_id: run_id.to_owned(),
+                    owner: column(row, 3)?,
+                    tag: column(row, 4)?,
+                    event,
+                });
+            }
+        }
+        reading.found(shard, upto, events, rows.len() < most);
+    }
+    Ok(reading.page())
+}
+
+/// Lets each part end where a range of events ends: ranges are read as a whole.
+async fn whole_ranges(session: &mut Lent, asked: &mut [(u16, u64, u64)]) -> Result<(), Trouble> {
+    let shards: Vec<i16> = asked
+        .iter()
+        .map(|(shard, ..)| shard.cast_signed())
+        .collect();
+    let upto: Vec<i64> = asked.iter().map(|(.., upto)| int(*upto)).collect();
+    let sql = "SELECT (SELECT min(e.seq) FROM event e WHERE e.shard = w.shard AND e.seq >= w.upto)
+        FROM unnest($1::int2[], $2::int8[]) WITH ORDINALITY AS w(shard, upto, place) ORDER BY w.place";
+    let rows = session.rows(Call::new(sql).with(shards).with(upto)).await?;
+    for ((.., upto), row) in asked.iter_mut().zip(&rows) {
+        *upto = maybe_number(row, 0)?.unwrap_or(*upto);
+    }
+    Ok(())
+}
