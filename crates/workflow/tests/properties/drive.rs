@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     oracle::{End, Oracle},
-    plan::{PatchPlan, Plan, approves, mix, outcome},
+    plan::{PatchPlan, Plan, approves, mix, outcome, place},
 };
 
 /// What the cases had.
@@ -322,8 +322,18 @@ impl Driver<'_> {
                 return;
             }
             let at = usize::from(patch.to) % edges;
-            // Whether a failure was taken care of was decided when it happened.
-            if document["edges"][at]["on"] == "failure" {
+            // Whether a failure was taken care of, what a branch took and whether a condition had a value was
+            // decided when it happened.
+            let edge = &document["edges"][at];
+            let branches = edge["from"].as_str().is_some_and(|from| {
+                let plan = self
+                    .plan
+                    .nodes
+                    .get(place(from))
+                    .filter(|_| from.starts_with('n'));
+                plan.is_some_and(|plan| matches!(plan.kind, 5 | 7))
+            });
+            if edge["on"] == "failure" || edge["condition"].is_string() || branches {
                 return;
             }
             json!([{"op": "remove", "path": format!("/edges/{at}")}])
