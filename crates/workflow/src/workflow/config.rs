@@ -131,8 +131,8 @@ const fn row(name: &'static str, read: Read) -> Row {
 
 const TYPES: &[Row] = &[
     row("agent", agent),
-    row("tool", |r, c| call(r, c, "tool")),
-    row("worker", |r, c| call(r, c, "worker")),
+    row("tool", tool),
+    row("worker", worker),
     row("call", direct_call),
     row("pipeline", pipeline),
     row("http", http),
@@ -209,6 +209,15 @@ pub(super) fn subject(
     })
 }
 
+/// Whether an agent knows what to do; a first one may be told by the inputs of the run.
+pub(super) fn has_task(config: &Value) -> bool {
+    let tasks = ["task", "prompt", "input"];
+    let known = tasks
+        .iter()
+        .any(|key| config.get(key).is_some_and(|task| !task.is_null()));
+    known || config.as_object().is_some_and(names_method)
+}
+
 impl Subject {
     /// In the place of what could not be read.
     pub(super) fn nothing() -> Self {
@@ -242,7 +251,7 @@ impl Kind {
 
 fn agent(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = &r.at;
-    for key in ["task", "prompt", "agent"] {
+    for key in ["task", "prompt", "input", "agent", "service", "method"] {
         r.reader.text(at, config, key);
     }
     r.reader.object(at, config, "parameters");
@@ -250,19 +259,39 @@ fn agent(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     Some(Kind::Job("agent"))
 }
 
-fn call(r: &mut Reading<'_>, config: &Map<String, Value>, name: &'static str) -> Option<Kind> {
+/// A method of a service by its name.
+fn names_method(config: &Map<String, Value>) -> bool {
+    config.contains_key("service") && config.contains_key("method")
+}
+
+fn tool(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
+    who(r, config, &["tool", "tool_id", "service"]);
+    if !names_method(config) {
+        r.reader.needs_text(&r.at, config, "operation");
+    }
+    r.reader.object(&r.at, config, "parameters");
+    Some(Kind::Job("tool"))
+}
+
+fn worker(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
+    who(r, config, &["worker", "worker_id", "agent_id", "service"]);
+    r.reader.object(&r.at, config, "parameters");
+    Some(Kind::Job("worker"))
+}
+
+/// Somebody has to be named who does it.
+fn who(r: &mut Reading<'_>, config: &Map<String, Value>, keys: &[&str]) {
     let at = &r.at;
-    for key in ["service", "method", name] {
+    for key in keys.iter().chain(&["method"]) {
         r.reader.text(at, config, key);
     }
-    let named = ["service", name, "name", "id"]
-        .iter()
-        .any(|key| config.contains_key(*key));
-    if !named {
-        r.reader
-            .wrong(format!("{at}/service"), "`service` is missing: who does it");
+    let first = keys.first().copied().unwrap_or_default();
+    if !keys.iter().any(|key| config.contains_key(*key)) {
+        r.reader.wrong(
+            format!("{at}/{first}"),
+            format!("`{first}` is missing: who does it"),
+        );
     }
-    Some(Kind::Job(name))
 }
 
 fn direct_call(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
@@ -275,7 +304,12 @@ fn direct_call(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind>
 }
 
 fn pipeline(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
-    r.reader.needs_text(&r.at, config, "goal");
+    let key = if config.contains_key("task") {
+        "task"
+    } else {
+        "goal"
+    };
+    r.reader.needs_text(&r.at, config, key);
     Some(Kind::Job("pipeline"))
 }
 

@@ -242,8 +242,9 @@ fn configurations_with_their_paths() {
             "tool_ids",
             "list of texts",
         ),
-        ("tool", json!({}), "service", "missing"),
-        ("worker", json!({}), "service", "missing"),
+        ("tool", json!({}), "tool", "missing"),
+        ("tool", json!({"tool": "t"}), "operation", "missing"),
+        ("worker", json!({}), "worker", "missing"),
         ("call", json!({"service": "s"}), "method", "missing"),
         (
             "call",
@@ -428,6 +429,17 @@ fn configurations_with_their_paths() {
     ] {
         wrong(&node(kind, &config), "/nodes/0/config", message);
     }
+}
+
+#[test]
+fn an_agent_that_is_not_the_first_needs_a_task() {
+    let agents = json!({
+        "nodes": [{"id": "a", "type": "agent"}, {"id": "b", "type": "agent"}],
+        "edges": [{"from": "a", "to": "b"}],
+    });
+    let found = mistakes(&agents);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, "/nodes/1/config/task");
 }
 
 #[test]
