@@ -1,16 +1,19 @@
 //! A run of a workflow.
 
+mod again;
 mod compute;
 mod control;
 mod edges;
 mod fork;
 mod items;
 mod key;
+mod loops;
 mod machine;
 mod patches;
 mod records;
 mod start;
 mod state;
+mod undo;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};

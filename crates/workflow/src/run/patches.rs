@@ -192,19 +192,17 @@ impl Machine<'_> {
             return Err(Refusal::Conflict(format!("patch {seq} is not open")));
         };
         let operations = patch.operations.clone();
-        let asker = patch
-            .node_id
-            .as_ref()
-            .and_then(|id| self.run.workflow.find(id));
+        let asker = patch.node_id.clone();
         let data = json!({"approved": approved, "by": by, "patch": seq});
-        self.note(EventKind::ApprovalDecided, asker, data);
+        self.note_of(EventKind::ApprovalDecided, asker.clone(), data);
         if approved {
             self.try_patch(seq, &operations);
         } else {
             self.refuse_patch(seq, &format!("`{by}` refused it"));
         }
         self.answer(seq, None);
-        // The node that asked waited for that.
+        // The node that asked waited for that; its place may be another one now.
+        let asker = asker.and_then(|id| self.run.workflow.find(&id));
         if let Some(at) = asker.filter(|at| self.state(*at).wait == Wait::Patch) {
             self.after_patches(at);
         }
@@ -291,22 +289,19 @@ impl Machine<'_> {
             return;
         }
         let id = self.node(at).id.to_string();
-        let mine = self.run.patches.iter().filter(|patch| {
-            matches!(patch.state, PatchState::Pending | PatchState::Proposed)
-                && patch.node_id.as_ref() == Some(&id)
-        });
-        let mine: Vec<u64> = mine.map(|patch| patch.seq).collect();
-        for seq in mine {
-            self.refuse_patch(seq, &format!("its node did not succeed: {reason}"));
-        }
+        self.close_patches(Some(&id), &format!("its node did not succeed: {reason}"));
     }
 
     pub(super) fn close_proposals(&mut self, reason: &str) {
-        let open = self
-            .run
-            .patches
-            .iter()
-            .filter(|patch| matches!(patch.state, PatchState::Pending | PatchState::Proposed));
+        self.close_patches(None, reason);
+    }
+
+    /// Refuses what is open: all of it, or what one node asked for.
+    fn close_patches(&mut self, of: Option<&str>, reason: &str) {
+        let open = self.run.patches.iter().filter(|patch| {
+            matches!(patch.state, PatchState::Pending | PatchState::Proposed)
+                && of.is_none_or(|of| patch.node_id.as_deref() == Some(of))
+        });
         let open: Vec<(u64, bool)> = open
             .map(|patch| (patch.seq, patch.state == PatchState::Proposed))
             .collect();
