@@ -1,6 +1,7 @@
 //! The table of stores: where runs can be kept. Each row passes the same conformance suite.
 
 mod admission;
+mod find;
 mod follow;
 mod naming;
 mod nowhere;

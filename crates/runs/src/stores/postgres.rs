@@ -120,12 +120,12 @@ fn config(address: &str, options: &StoreOptions) -> Result<Config, Error> {
     })?;
     let timeout = options.timeout.as_millis();
     let own = config.get_options().unwrap_or_default();
-    // Statements are few and each has its index: plans are made once, and never by a look at how large
-    // tables are at the time. A client that stops in the middle of a transaction keeps no locks.
+    // Statements are few and each has its index, in the order of its page: plans are made once, and never
+    // by a look at how large tables are at the time. A client that stops in the middle of a transaction keeps no locks.
     let settings = format!(
         "-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} \
          -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-         -c enable_mergejoin=off -c jit=off -c synchronous_commit=on {own}"
+         -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c synchronous_commit=on {own}"
     );
     config
         .options(settings)

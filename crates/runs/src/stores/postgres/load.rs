@@ -8,14 +8,10 @@ use super::{
     call::{Call, Trouble, column, json, maybe_number, number},
     pool::Lent,
 };
-use crate::{Error, RunRecord, RunSummary};
-
-/// The columns that [`summary`] reads, of `run r` and its header `h`.
-pub(super) const SUMMARY: &str = "r.run_id, r.owner, r.submitted_by, r.tag, r.base_kind, r.base_ref,
-    r.tags_snapshot, r.status, r.error, r.submitted_at, r.started_at, r.ended_at, r.labels, h.active,
-    r.parent_run, r.parent_key";
-/// Where the header comes from.
-pub(super) const HEADER: &str = "LEFT JOIN node h ON h.run_id = r.run_id AND h.key = ''";
+use crate::{
+    Error, RunRecord, RunSummary,
+    stores::find::{HEADER, SUMMARY},
+};
 
 /// What a row says of a run.
 pub(super) fn summary(row: &Row) -> Result<RunSummary, Error> {

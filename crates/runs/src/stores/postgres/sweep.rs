@@ -94,19 +94,8 @@ async fn ended(session: &mut Lent, now: u64) -> Result<Vec<String>, Error> {
 }
 
 async fn delete_runs(session: &mut Lent, runs: &[String]) -> Result<(), Trouble> {
-    // The shards' rows are locked in their order, as by those who commit.
-    let shards = "
-        WITH gone AS (
-            SELECT e.shard, max(e.seq) AS seq FROM event e WHERE e.run_id = ANY($1) GROUP BY e.shard
-        ), locked AS MATERIALIZED (
-            SELECT s.shard FROM shard s WHERE s.shard IN (SELECT shard FROM gone) ORDER BY s.shard
-            FOR NO KEY UPDATE
-        )
-        UPDATE shard s SET deleted_seq = greatest(s.deleted_seq, g.seq)
-        FROM gone g JOIN locked l USING (shard) WHERE s.shard = g.shard";
-    let mut calls = vec![Call::new(shards).with(runs)];
+    let mut calls = Vec::new();
     for sql in [
-        "DELETE FROM event WHERE run_id = ANY($1)",
         "DELETE FROM node WHERE run_id = ANY($1)",
         "DELETE FROM approval WHERE run_id = ANY($1)",
         "DELETE FROM timer WHERE run_id = ANY($1)",
@@ -118,6 +107,18 @@ async fn delete_runs(session: &mut Lent, runs: &[String]) -> Result<(), Trouble>
     ] {
         calls.push(Call::new(sql).with(runs));
     }
+    // The shards' rows come last, since those who commit wait for them, and in their order, as they take them.
+    let events = "
+        WITH deleted AS (
+            DELETE FROM event WHERE run_id = ANY($1) RETURNING shard, seq
+        ), last AS MATERIALIZED (
+            SELECT shard, max(seq) AS seq FROM deleted GROUP BY shard
+        ), locked AS MATERIALIZED (
+            SELECT s.shard FROM shard s WHERE s.shard IN (SELECT shard FROM last) ORDER BY s.shard FOR NO KEY UPDATE
+        )
+        UPDATE shard s SET deleted_seq = greatest(s.deleted_seq, l.seq)
+        FROM last l JOIN locked USING (shard) WHERE s.shard = l.shard";
+    calls.push(Call::new(events).with(runs));
     session.transaction(calls).await?;
     Ok(())
 }
