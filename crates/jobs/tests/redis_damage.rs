@@ -347,7 +347,7 @@ async fn completions_go_on_whatever_stands_in_their_place() {
         say(&redis, &["DEL", &stream]).await;
         say(&redis, &["SET", &stream, "x"]).await;
         match meets {
-            "end" => ends(&jobs, "end").await,
+            "end" => ends(&jobs, "meets it").await,
             "read" => assert!(heard(&jobs, "", now).await.0.is_empty()),
             _ => {
                 let entry = [("t".to_owned(), vec!["0=1-1".to_owned()])];

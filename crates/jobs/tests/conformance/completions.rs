@@ -229,7 +229,7 @@ async fn the_end_of_a_job_that_asked_for_it_is_there_until_it_is_acknowledged() 
             assert_eq!(keys(&rest), keys(&ours[number + 1..]));
         }
         assert_eq!(read(&jobs, &[("wf1", "")]).await.len(), 3);
-        acknowledge(&jobs, &[second.clone()]).await;
+        acknowledge(&jobs, std::slice::from_ref(second)).await;
         assert_eq!(keys(&read(&jobs, &[("wf1", "")]).await), ["good", "off"]);
         let rest = read(&jobs, &[("wf1", &second.cursor)]).await;
         assert_eq!(keys(&rest), ["off"], "the cursor of one that is gone");
@@ -527,7 +527,7 @@ async fn many_jobs_are_looked_up_and_cancelled_at_once() {
         ];
         assert_eq!(count, BTreeMap::from(expected), "{}", store.scheme);
         let told = jobs.cancel_requests("default").await.unwrap();
-        assert_eq!(told, [running.job.id.clone()]);
+        assert_eq!(told, std::slice::from_ref(&running.job.id));
         let ended = JobOutcome::Cancelled;
         jobs.settle(&[(running, ended)]).await.remove(0).unwrap();
         assert_eq!(counts(&jobs).await, [0, 0, 0, 0, 0, 1, 600]);

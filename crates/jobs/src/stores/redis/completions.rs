@@ -23,7 +23,7 @@ use crate::{
     store::{CompletionSource, StoredCompletion},
 };
 
-/// How often a reader compares its cursors with the ends of the streams.
+/// How often a reader compares its cursors with what is there.
 const COMPARE: Duration = Duration::from_secs(2);
 /// How many entries of a stream are read at least.
 const FEW: usize = 16;
@@ -218,8 +218,9 @@ fn completion(source: usize, cursor: String, mut state: Bytes) -> StoredCompleti
     }
 }
 
-/// Lets those cursors begin anew that are ahead of their streams: Redis is emptied, or came back
-/// older. Redis itself would give nothing until a stream has grown past them.
+/// Lets those cursors begin anew that are ahead of all that is there: Redis was emptied or came back
+/// older, and its clock may be behind. It would give nothing until a stream has grown past them. A
+/// reader that has acknowledged the latest and not the others gets these again.
 async fn compare(redis: &Redis, streams: &mut [Stream<'_>]) -> Result<(), Error> {
     let Some(first) = streams.first() else {
         return Ok(());
@@ -245,7 +246,7 @@ async fn compare(redis: &Redis, streams: &mut [Stream<'_>]) -> Result<(), Error>
             .await?;
         for (stream, tail) in streams.into_iter().zip(tails) {
             let tail = redis.read(tail, reply::text)?;
-            if place(&tail) < place(stream.after) {
+            if tail != START && place(&tail) < place(stream.after) {
                 stream.after = START;
             }
         }

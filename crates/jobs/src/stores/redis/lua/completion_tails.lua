@@ -1,11 +1,8 @@
--- Answers the last entry that the completions of each tag ever had, whether it is still there or not; 0-0
--- where there are none. KEYS[1]: the lane's prefix. ARGV: tags.
+-- Answers the latest completion of each tag that is there, 0-0 where there are none. KEYS[1]: the lane's
+-- prefix. ARGV: tags.
 local answer = {}
 for n, tag in ipairs(ARGV) do
-  answer[n] = '0-0'
-  local info = redis.pcall('XINFO', 'STREAM', KEYS[1] .. ':done:' .. tag)
-  for field = 1, #info - 1, 2 do
-    if info[field] == 'last-generated-id' then answer[n] = info[field + 1] end
-  end
+  local last = redis.call('XREVRANGE', KEYS[1] .. ':done:' .. tag, '+', '-', 'COUNT', 1)[1]
+  answer[n] = last and last[1] or '0-0'
 end
 return answer

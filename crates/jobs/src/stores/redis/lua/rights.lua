@@ -9,7 +9,6 @@ local uses = {
   { 'XREAD', 'COUNT', 1, 'STREAMS', K .. ':q', '0' },
   { 'XPENDING', K .. ':q', 'w' }, { 'XCLAIM', K .. ':q', 'w', 'w', 0, '0-1', 'JUSTID' },
   { 'XACK', K .. ':q', 'w', '0-1' }, { 'XDEL', K .. ':q', '0-1' }, { 'XINFO', 'GROUPS', K .. ':q' },
-  { 'XINFO', 'STREAM', K .. ':q' },
   { 'HSET', K .. ':h', 'f', '' }, { 'HGET', K .. ':h', 'f' }, { 'HMGET', K .. ':h', 'f' }, { 'HLEN', K .. ':h' },
   { 'HGETALL', K .. ':h' }, { 'HKEYS', K .. ':h' }, { 'HINCRBY', K .. ':n', 'f', 0 }, { 'HDEL', K .. ':h', 'f' }, { 'HDEL', K .. ':n', 'f' },
   { 'ZADD', K .. ':z', 0, 'm' }, { 'ZRANGE', K .. ':z', 0, 0 }, { 'ZRANGEBYSCORE', K .. ':z', 0, 0 },
