@@ -12,7 +12,7 @@ mod questions;
 mod retention;
 mod sqlite;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use nowhere::Nowhere;
 
@@ -25,6 +25,8 @@ pub struct StoreOptions {
     pub timeout: Duration,
     /// Connections to PostgreSQL at a time, besides the one that listens.
     pub connections: usize,
+    /// PEM file of the authorities that a PostgreSQL over TLS is trusted by; the system's without one.
+    pub authority: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -32,6 +34,7 @@ impl Default for StoreOptions {
         Self {
             timeout: Duration::from_secs(5),
             connections: 8,
+            authority: None,
         }
     }
 }

@@ -21,6 +21,7 @@ mod search;
 mod sweep;
 mod tags;
 mod take;
+mod tls;
 
 use std::{
     collections::HashMap,
@@ -33,7 +34,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use tokio_postgres::Config;
+use tokio_postgres::{Config, config::SslMode};
 
 use self::{
     call::Call,
@@ -75,7 +76,7 @@ impl Postgres {
         let (requests, waiting) = mpsc::channel(WAITING);
         Ok(Self {
             name: listener::name(&config),
-            pool: Arc::new(Pool::new(config, options)),
+            pool: Arc::new(Pool::new(config, options)?),
             hub: Arc::default(),
             own: rand::random(),
             last_served: Mutex::default(),
@@ -118,6 +119,10 @@ fn config(address: &str, options: &StoreOptions) -> Result<Config, Error> {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         Error::Invalid(format!("the address of the database: {error}: {cause}"))
     })?;
+    // TLS that nobody asked for would cost each connection two more waits, and check nothing.
+    if config.get_ssl_mode() == SslMode::Prefer {
+        config.ssl_mode(SslMode::Disable);
+    }
     let timeout = options.timeout.as_millis();
     let own = config.get_options().unwrap_or_default();
     // Statements are few and each has its index, in the order of its page: plans are made once, and never

@@ -16,6 +16,7 @@ use crate::{
 const DIALECT: Dialect = Dialect {
     place: '$',
     position: "strpos",
+    unindexed: "",
 };
 
 /// A page, latest first.

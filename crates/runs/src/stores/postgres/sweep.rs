@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::NoTls;
-
 use super::{
     call::{Call, Trouble, column, int},
     commit::AGAIN,
@@ -22,7 +20,8 @@ const LOCK: i64 = 7_310_577_388_471_022;
 /// Deletes runs, answers and content, and makes partitions ahead.
 pub(super) async fn sweep(pool: &Arc<Pool>, now: u64) -> Result<usize, Error> {
     // The lock lasts as long as this connection, whatever happens.
-    let connecting = tokio::time::timeout(pool.timeout, pool.config.connect(NoTls)).await;
+    let connecting =
+        tokio::time::timeout(pool.timeout, pool.config.connect(pool.tls.clone())).await;
     let (client, connection) = connecting.map_err(|_| super::pool::silent())??;
     let work = async {
         let sql = "SELECT pg_try_advisory_lock($1)";

@@ -14,6 +14,7 @@ use crate::{
 const DIALECT: Dialect = Dialect {
     place: '?',
     position: "instr",
+    unindexed: "+",
 };
 
 /// A page, latest first.
