@@ -47,8 +47,8 @@ use crate::{
     Approval, ApprovalFilter, Artifact, Changes, Command, CommandAnswer, Commit, CommitOutcome,
     CreateOutcome, Decision, DecisionOutcome, Error, EventCursor, EventFilter, EventPage,
     InboxItem, Interest, NewRun, NewVersion, OutboxEntry, OwnerLimits, RunFilter, RunPage,
-    RunRecord, RunStore, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget, TimerRow, Version,
-    hub::Hub,
+    RunRecord, RunStore, RunSummary, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget,
+    TimerRow, Version, hub::Hub,
 };
 
 /// How many new runs may wait for a transaction.
@@ -251,6 +251,11 @@ impl RunStore for Postgres {
             .into_iter()
             .next()
             .ok_or_else(|| admission::unknown_run(run_id))
+    }
+
+    async fn summary(&self, run_id: &str) -> Result<RunSummary, Error> {
+        let found = load::one_summary(&mut self.session().await?, run_id).await?;
+        found.ok_or_else(|| admission::unknown_run(run_id))
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage, Error> {

@@ -5,7 +5,7 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::{
-    call::{Call, Trouble, column, json, maybe_number, number},
+    call::{Call, Trouble, column, json, maybe_number, number, text},
     pool::Lent,
 };
 use crate::{
@@ -36,6 +36,16 @@ pub(super) fn summary(row: &Row) -> Result<RunSummary, Error> {
             .unwrap_or_default(),
         parent: parent.zip(column(row, 15)?),
     })
+}
+
+/// A run as lists show it, if there is one.
+pub(super) async fn one_summary(
+    session: &mut Lent,
+    run_id: &str,
+) -> Result<Option<RunSummary>, Error> {
+    let sql = format!("SELECT {SUMMARY} FROM run r {HEADER} WHERE r.run_id = $1");
+    let row = session.first(Call::new(sql).with(text(run_id))).await?;
+    row.as_ref().map(summary).transpose()
 }
 
 /// Those of some runs that are there, in the order of their ids.

@@ -35,6 +35,12 @@ pub(super) fn summary(row: &Row<'_>) -> Result<RunSummary, Error> {
     })
 }
 
+/// A run as lists show it, if there is one.
+pub(super) fn one_summary(db: &Connection, run_id: &str) -> Result<Option<RunSummary>, Error> {
+    let sql = format!("SELECT {SUMMARY} FROM run r {HEADER} WHERE r.run_id = ?1");
+    first(db, &sql, [run_id], summary)
+}
+
 /// A run, if there is one.
 pub(super) fn record(db: &Connection, run_id: &str) -> Result<Option<RunRecord>, Error> {
     let sql = format!(
