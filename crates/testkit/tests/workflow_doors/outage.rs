@@ -30,7 +30,11 @@ async fn without_its_store_a_door_says_so_at_once_and_goes_on_by_itself() {
         };
         answer.problem(503);
         assert!(answer.headers.contains_key("retry-after"));
-        assert!(begun.elapsed() < Duration::from_secs(2), "{path}: {:?}", begun.elapsed());
+        assert!(
+            begun.elapsed() < Duration::from_secs(2),
+            "{path}: {:?}",
+            begun.elapsed()
+        );
     }
     let ready = send(doors.request("GET", "/readyz")).await;
     assert!(ready.text.contains("runs"), "{}", ready.text);
@@ -47,6 +51,9 @@ async fn without_its_store_a_door_says_so_at_once_and_goes_on_by_itself() {
     .await;
     let run = doors.execute("main", &json!({})).await;
     let told = events::until(&mut socket, "workflow_completed").await;
-    assert!(told.iter().all(|it| it["run_id"] == run.as_str()), "the same socket goes on");
+    assert!(
+        told.iter().all(|it| it["run_id"] == run.as_str()),
+        "the same socket goes on"
+    );
     doors.drain().await;
 }
