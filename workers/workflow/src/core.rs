@@ -378,7 +378,7 @@ impl Core {
                 self.carried(shard, epoch, number, outcome);
             }
             Done::Acknowledged(queue, cursors, outcome) => {
-                self.acknowledged(queue, cursors, outcome);
+                self.acknowledged(&queue, cursors, outcome);
             }
             Done::Compared(compared) => self.compared(compared),
             Done::Child(resolved) => self.child_resolved(resolved),
