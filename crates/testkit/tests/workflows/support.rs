@@ -95,6 +95,14 @@ impl Mesh {
         }
     }
 
+    /// Ends the workflow runner; a restart brings it back.
+    pub(crate) async fn without_workflow_runner(mut self) -> Self {
+        if let Some(runner) = self.runners.pop() {
+            runner.drain().await;
+        }
+        self
+    }
+
     pub(crate) async fn drain(self) {
         drop(self.store);
         for running in self.runners.into_iter().rev().chain(self.agents) {

@@ -135,7 +135,7 @@ impl Core {
             let Some(shard) = self.shards.get_mut(&number) else {
                 continue;
             };
-            if change.broken.is_none() && !self.runs.contains_key(&run_id) {
+            if change.ending.is_none() && !self.runs.contains_key(&run_id) {
                 continue;
             }
             let commit = commits.entry(number).or_insert_with(|| Commit {
@@ -218,11 +218,11 @@ impl Core {
             outbox: outbox.collect(),
             ..RunChange::default()
         };
-        if let Some(broken) = &change.broken {
-            stored.status = RunStatus::Failed.as_str().to_owned();
-            stored.error = Some(broken.reason.clone());
+        if let Some(ending) = &change.ending {
+            stored.status = ending.status.as_str().to_owned();
+            stored.error.clone_from(&ending.error);
             stored.ended_at = Some(clock::now());
-            stored.header.clone_from(&broken.header);
+            stored.header.clone_from(&ending.header);
             return Some((stored, false));
         }
         let active = self.runs.get_mut(run_id)?;
