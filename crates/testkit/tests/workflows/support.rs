@@ -239,8 +239,14 @@ async fn runners(
     let (jobs, runs) = (path("jobs"), path("runs"));
     let both = [("jobs_path", jobs.as_str()), ("workflows_path", &runs)];
     let workflows = [&both[..], set].concat();
+    let jobs = [
+        both[0],
+        ("workers", "16"),
+        ("allow_external_requests", "yes"),
+        ("external_allow_hosts", "127.0.0.1"),
+    ];
     vec![
-        program("job-runner", registry, &[both[0], ("workers", "16")]).await,
+        program("job-runner", registry, &jobs).await,
         program("workflow-runner", registry, &workflows).await,
     ]
 }
