@@ -113,10 +113,15 @@ impl Mesh {
 
     /// Begins a run of a workflow.
     pub(crate) async fn begin(&self, workflow: &Value, inputs: Value) -> String {
+        self.begin_as("ann", workflow, inputs).await
+    }
+
+    /// The same of another owner.
+    pub(crate) async fn begin_as(&self, owner: &str, workflow: &Value, inputs: Value) -> String {
         let parsed = Workflow::parse(workflow, &Limits::default());
         parsed.unwrap_or_else(|invalid| panic!("{:?}", invalid.mistakes));
         let content = workflow.to_string();
-        let (run_id, owner) = (runs::new_id(), "ann".to_owned());
+        let (run_id, owner) = (runs::new_id(), owner.to_owned());
         let start = Start {
             run_id: run_id.clone(),
             owner: owner.clone(),

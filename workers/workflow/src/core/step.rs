@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     clock,
-    loaded::{LoadedRun, RunMeta},
+    loaded::{BrokenRun, LoadedRun, RunMeta},
     outcome,
 };
 
@@ -46,6 +46,16 @@ impl Core {
         }
         if run.is_none() && self.called_off(&meta) {
             return;
+        }
+        if let Some(reason) = self.commits.refused.remove(&run_id) {
+            self.waiting.remove(&run_id);
+            return self.fail_broken(BrokenRun {
+                header: run.as_ref().map(Run::header).unwrap_or_default(),
+                run_id,
+                reason,
+                parent: meta.parent,
+                ended: meta.ended_at.is_some(),
+            });
         }
         let (now, limits) = (clock::now(), &self.env.limits);
         let (run, step) = match run {
