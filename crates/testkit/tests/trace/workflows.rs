@@ -22,9 +22,7 @@ async fn a_run_of_a_workflow_is_one_trace_with_the_jobs_of_its_nodes_below_it() 
     let own = [("REDIS_URL", mesh.redis.url())];
     let env = [mesh.consul.env(), env.to_vec(), own.to_vec()].concat();
     let _runner = Program::start("workflow-runner", &env).await;
-    let task = |id: &str| {
-        json!({"id": id, "type": "agent", "config": {"agent": "echo-agent", "task": id}})
-    };
+    let task = |id: &str| json!({"id": id, "type": "agent", "config": {"agent": "echo-agent", "task": id}});
     let workflow = json!({
         "nodes": [task("one"), task("two")],
         "edges": [{"from": "one", "to": "two"}],
@@ -36,14 +34,20 @@ async fn a_run_of_a_workflow_is_one_trace_with_the_jobs_of_its_nodes_below_it() 
     let body = json!({"workflow": workflow, "inputs": {}}).to_string();
     let answer = request.body(body).send().await.unwrap();
     let answer: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
-    let run_id = answer["run_id"].as_str().unwrap_or_else(|| panic!("{answer}"));
+    let run_id = answer["run_id"]
+        .as_str()
+        .unwrap_or_else(|| panic!("{answer}"));
     let count = |trace: &Value, name: &str| spans(trace).filter(|it| operation(it) == name).count();
     until("the run is one trace", PATIENCE + EXPORTED, async || {
         let traces = jaeger.traces("workflow-runner").await;
-        let trace = traces.into_iter().find(|trace| {
-            count(trace, "workflow inline") == 1 && count(trace, "job call") == 2
-        })?;
-        let of = |name: &str| spans(&trace).filter(|it| operation(it) == name).collect::<Vec<_>>();
+        let trace = traces
+            .into_iter()
+            .find(|trace| count(trace, "workflow inline") == 1 && count(trace, "job call") == 2)?;
+        let of = |name: &str| {
+            spans(&trace)
+                .filter(|it| operation(it) == name)
+                .collect::<Vec<_>>()
+        };
         let run = of("workflow inline")[0];
         assert_eq!(tag(run, "mesh.workflow.run_id"), run_id);
         assert_eq!(tag(run, "mesh.workflow.status"), "COMPLETED");
