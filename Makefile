@@ -186,6 +186,11 @@ bench-scrape: ## Measure a scrape of 200 services with 3 instances, and what cal
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
 	@ROUNDS=$(or $(ROUNDS),3) scripts/bench-jobs.sh $(STAGES)
 
+.PHONY: bench-runs
+bench-runs: ## Measure the stores of workflows: commits, and pages of a search among RUNS=1000000
+	@cargo run --release --quiet -p mesh-runs --example commits
+	@cargo run --release --quiet -p mesh-runs --example million_runs -- $(or $(RUNS),1000000)
+
 .PHONY: new-agent new-tool new-worker
 new-agent new-tool new-worker: ## Start a service: make new-agent NAME=research
 	@[ -n "$(NAME)" ] || { echo "error: NAME is missing. Call it as: make $@ NAME=research" >&2; exit 2; }

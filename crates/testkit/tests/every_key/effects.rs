@@ -190,6 +190,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("external_max_retry_after", Changed("a_server_that_says_when_to_come_again_is_not_asked_sooner")),
     // Where workflows and their runs are kept
     ("database_url", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
+    ("database_cacert", Changed("a_postgres_over_tls_is_trusted_by_its_authority_and_not_by_another")),
     ("postgres_host", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
     ("postgres_port", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),
     ("postgres_db", Changed("the_store_of_workflows_is_where_the_most_exact_key_says")),

@@ -19,6 +19,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("consul_host", &["localhost", "nowhere.invalid"]),
     ("consul_http_addr", &["127.0.0.1:1", "http://127.0.0.1:1"]),
     ("consul_http_token", &["s3cret"]),
+    ("database_cacert", &[""]),
     ("database_url", &["postgres://127.0.0.1:1/x"]),
     ("default_owner", &["nobody"]),
     ("docs_dir", &["DIR", "DIR/none"]),
