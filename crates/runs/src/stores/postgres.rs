@@ -123,21 +123,23 @@ fn config(address: &str, options: &StoreOptions) -> Result<Config, Error> {
     if config.get_ssl_mode() == SslMode::Prefer {
         config.ssl_mode(SslMode::Disable);
     }
-    let timeout = options.timeout.as_millis();
+    // PostgreSQL counts it in 31 bits of milliseconds.
+    let timeout = options.timeout.min(Duration::from_secs(3600));
+    let milliseconds = timeout.as_millis();
     let own = config.get_options().unwrap_or_default();
     // Statements are few and each has its index, in the order of its page: plans are made once, and never
     // by a look at how large tables are at the time. A client that stops in the middle of a transaction keeps no locks.
     let settings = format!(
-        "-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} \
+        "-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds} \
          -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
          -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c synchronous_commit=on {own}"
     );
     config
         .options(settings)
         .application_name("mesh-runs")
-        .connect_timeout(options.timeout)
+        .connect_timeout(timeout)
         .keepalives_idle(Duration::from_secs(10))
-        .tcp_user_timeout(options.timeout.max(Duration::from_secs(1)));
+        .tcp_user_timeout(timeout.max(Duration::from_secs(1)));
     Ok(config)
 }
 
