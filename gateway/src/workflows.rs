@@ -12,6 +12,7 @@ pub(crate) mod follow;
 pub(crate) mod ids;
 pub(crate) mod ir;
 pub(crate) mod limits;
+mod outage;
 pub(crate) mod owner;
 pub(crate) mod recent;
 pub(crate) mod tags;
@@ -28,6 +29,7 @@ use crate::{keys::WorkflowKeys, problem::Problem};
 use changes::ChangeFeed;
 use create::KnownVersions;
 use limits::MinuteLimits;
+use outage::Outage;
 
 /// What the doors of workflows work with.
 #[derive(Debug)]
@@ -37,6 +39,7 @@ pub(crate) struct Workflows {
     pub(crate) limits: MinuteLimits,
     pub(crate) changes: ChangeFeed,
     pub(crate) known: KnownVersions,
+    outage: Outage,
     /// How long the store may take.
     patience: Duration,
 }
@@ -48,6 +51,7 @@ impl Workflows {
             limits: MinuteLimits::new(&keys),
             changes: ChangeFeed::start(context, store.clone()),
             known: KnownVersions::default(),
+            outage: Outage::new(context, store.clone()),
             store,
             keys,
             patience,
@@ -70,6 +74,9 @@ impl Workflows {
             let text = format!("no answer within store_timeout = {patience:?}");
             Err(runs::Error::Unavailable(text))
         });
+        if let Err(runs::Error::Unavailable(reason)) = &answer {
+            self.outage.met(reason);
+        }
         Ok(answer?)
     }
 }

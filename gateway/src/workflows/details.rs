@@ -146,7 +146,7 @@ pub(crate) struct PatchDetails {
 #[schema(example = json!({"id": "0193a7c0-f2b1-800d-8e1f-8a3c2d4e5f62",
     "run_id": "0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61", "artifact_id": "0193a7c0-f2b1-800d-8e1f-8a3c2d4e5f62",
     "cas_id": "sha256:e3b0c442…", "seq": 1, "op_count": 2, "description": "tell sales", "created_by": "test-user",
-    "node_id": null, "created_at": "2026-01-02T03:04:05.678Z", "depth": 1, "state": "applied"}))]
+    "node_id": null, "created_at": "2026-01-02T03:04:05.678Z", "depth": 1, "state": "applied", "reason": null}))]
 pub(crate) struct PatchSummary {
     /// Its id.
     pub(crate) id: String,
@@ -173,6 +173,8 @@ pub(crate) struct PatchSummary {
     /// `applied`, `refused`, `proposed` while a person has to agree, or `pending` until its node has
     /// succeeded.
     pub(crate) state: String,
+    /// Why it was refused.
+    reason: Option<String>,
 }
 
 impl PatchSummary {
@@ -191,6 +193,7 @@ impl PatchSummary {
             created_at: time(patch.created_at),
             depth: patch.seq,
             state: patch.state.clone(),
+            reason: patch.reason.clone(),
         }
     }
 }

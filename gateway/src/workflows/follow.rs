@@ -103,9 +103,9 @@ pub(crate) async fn of_run(
     parts: Parts,
 ) -> Result<Response, Problem> {
     let store = app.workflows.store();
-    let record = app
+    let summary = app
         .workflows
-        .ask(store.run(run_id))
+        .ask(store.summary(run_id))
         .await
         .map_err(unknown_run)?;
     let filter = EventFilter {
@@ -120,7 +120,7 @@ pub(crate) async fn of_run(
         }
         now @ From::Now { .. } => now,
     };
-    let ended = RunView::is_final(&record.summary.status);
+    let ended = RunView::is_final(&summary.status);
     follow(app, filter, from, telling, Some(ended), parts).await
 }
 

@@ -164,7 +164,12 @@ pub(crate) fn described(description: Option<String>) -> Result<String, Problem> 
 
 /// The operations of a patch, in the predecessor's words when there are none.
 pub(crate) fn operations(operations: Option<Value>) -> Result<Value, Problem> {
+    let max = Limits::default().max_operations;
     match operations {
+        Some(Value::Array(list)) if list.len() > max => Err(bad_request(format!(
+            "operations: there are {}, and at most {max} may be",
+            list.len()
+        ))),
         Some(Value::Array(list)) if !list.is_empty() => Ok(Value::Array(list)),
         None | Some(Value::Null | Value::Array(_)) => Err(bad_request(
             "operations array is required and cannot be empty",

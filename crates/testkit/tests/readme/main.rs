@@ -81,14 +81,25 @@ async fn run(command: String, router: &str) -> String {
 async fn the_calls_of_the_documents_are_answered_by_the_mesh_of_the_readme() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (_mesh, ports) = mesh(folder.path()).await;
-    let [(_, router), _] = &ports;
-    let (mut calls, mut posts) = (0, 0);
+    let [(_, router), (_, gateway)] = &ports;
+    let (mut calls, mut posts, mut workflows) = (0, 0, 0);
     for document in Document::all() {
         for command in document.commands() {
             let ours = ports
                 .iter()
                 .fold(command.clone(), |it, (usual, ours)| it.replace(usual, ours));
-            if command.starts_with("grpcurl ") || command.starts_with("meshctl ") {
+            if command.starts_with("meshctl workflows ") {
+                let ours = format!("MESH_GATEWAY={gateway} {ours}");
+                let out = run(ours, router).await;
+                let ended = !command.contains(" --watch") || out.contains("COMPLETED");
+                assert!(!out.is_empty() && ended, "{command}: {out}");
+                workflows += 1;
+            } else if command.starts_with("curl ") && command.contains("/api/v1/workflows") {
+                let out = run(ours.replacen("curl ", "curl -fsS ", 1), router).await;
+                let kept = out.contains("artifact_id");
+                assert!(kept, "{command}: {out}");
+                workflows += 1;
+            } else if command.starts_with("grpcurl ") || command.starts_with("meshctl ") {
                 let out = run(ours, router).await;
                 let is_task = command.contains("Execute") || command.contains("Process");
                 let done = out.contains(r#""success": true"#);
@@ -103,8 +114,8 @@ async fn the_calls_of_the_documents_are_answered_by_the_mesh_of_the_readme() {
         }
     }
     assert!(
-        calls >= 8 && posts >= 2,
-        "only {calls} and {posts} commands were found"
+        calls >= 8 && posts >= 2 && workflows >= 4,
+        "only {calls}, {posts} and {workflows} commands were found"
     );
 }
 

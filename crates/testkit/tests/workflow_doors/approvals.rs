@@ -81,40 +81,44 @@ async fn two_people_at_once_are_one_decision() {
 
 #[tokio::test]
 async fn approvers_quorum_and_self_approval_are_obeyed() {
-    let doors = Doors::carrying(&[]).await;
-    let config =
-        json!({"approvers": ["ada", "bob", "test-user"], "quorum": 2, "self_approval": false});
-    let (run, approval) = asked(&doors, &config).await;
-    let path = format!(
-        "/api/v1/approvals/{}/decide",
-        approval["id"].as_str().unwrap()
-    );
-    let yes = json!({"approved": true});
-    doors.send_as("eve", "POST", &path, &yes).await.problem(403);
-    doors
-        .send_as("test-user", "POST", &path, &yes)
-        .await
-        .problem(403);
-    let first = doors.send_as("ada", "POST", &path, &yes).await.expect(200);
-    assert_eq!(first["status"], "pending");
-    doors.send_as("ada", "POST", &path, &yes).await.expect(200);
-    assert_eq!(
-        doors.run(&run).await["status"],
-        "WAITING_FOR_APPROVAL",
-        "ada counts once"
-    );
-    let of = async |person: &str| {
-        let path = format!("/api/v1/approvals?approver={person}");
-        doors.get(&path).await.expect(200)["count"]
-            .as_u64()
-            .unwrap()
-    };
-    assert_eq!((of("bob").await, of("eve").await), (1, 0));
-    let second = doors.send_as("bob", "POST", &path, &yes).await.expect(200);
-    assert_eq!(second["status"], "approved");
-    assert_eq!(second["decisions"].as_array().unwrap().len(), 2);
-    doors.until_status(&run, "COMPLETED").await;
-    doors.drain().await;
+    for doors in [
+        Doors::carrying(&[]).await,
+        Doors::on_postgres(&[]).await.with_runners().await,
+    ] {
+        let config =
+            json!({"approvers": ["ada", "bob", "test-user"], "quorum": 2, "self_approval": false});
+        let (run, approval) = asked(&doors, &config).await;
+        let path = format!(
+            "/api/v1/approvals/{}/decide",
+            approval["id"].as_str().unwrap()
+        );
+        let yes = json!({"approved": true});
+        doors.send_as("eve", "POST", &path, &yes).await.problem(403);
+        doors
+            .send_as("test-user", "POST", &path, &yes)
+            .await
+            .problem(403);
+        let first = doors.send_as("ada", "POST", &path, &yes).await.expect(200);
+        assert_eq!(first["status"], "pending");
+        doors.send_as("ada", "POST", &path, &yes).await.expect(200);
+        assert_eq!(
+            doors.run(&run).await["status"],
+            "WAITING_FOR_APPROVAL",
+            "ada counts once"
+        );
+        let of = async |person: &str| {
+            let path = format!("/api/v1/approvals?approver={person}");
+            doors.get(&path).await.expect(200)["count"]
+                .as_u64()
+                .unwrap()
+        };
+        assert_eq!((of("bob").await, of("eve").await), (1, 0));
+        let second = doors.send_as("bob", "POST", &path, &yes).await.expect(200);
+        assert_eq!(second["status"], "approved");
+        assert_eq!(second["decisions"].as_array().unwrap().len(), 2);
+        doors.until_status(&run, "COMPLETED").await;
+        doors.drain().await;
+    }
 }
 
 #[tokio::test]

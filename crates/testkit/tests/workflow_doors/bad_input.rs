@@ -457,3 +457,118 @@ async fn without_a_place_to_keep_them_there_are_no_workflows_and_jobs_go_on() {
     assert_eq!(doors.get("/health").await.status, 200);
     doors.drain().await;
 }
+
+/// A graph of nodes that do nothing, with one change.
+fn graph(change: impl FnOnce(&mut Value)) -> Value {
+    let mut workflow = row();
+    change(&mut workflow);
+    workflow
+}
+
+#[tokio::test]
+async fn each_mistake_of_a_workflow_is_told_with_its_place() {
+    let doors = Doors::start(&[]).await;
+    let deep = format!("{}1{} == 1", "(".repeat(40), ")".repeat(40));
+    let long = format!("output.x == '{}'", "x".repeat(3_000));
+    let condition = |text: &str| {
+        let text = text.to_owned();
+        graph(|it| it["edges"][0]["condition"] = json!(text))
+    };
+    for (workflow, place, words) in [
+        (graph(|it| it["edges"][1]["to"] = json!("a")), "", "cycle"),
+        (
+            graph(|it| it["edges"][0]["to"] = json!("z")),
+            "/edges/0/to",
+            "z",
+        ),
+        (
+            graph(|it| it["nodes"][1]["id"] = json!("a")),
+            "/nodes/1/id",
+            "a",
+        ),
+        (
+            graph(|it| it["nodes"][1]["id"] = json!("b b")),
+            "/nodes/1/id",
+            "",
+        ),
+        (
+            graph(|it| it["nodes"][0]["type"] = json!("odd")),
+            "/nodes/0/type",
+            "odd",
+        ),
+        (graph(|it| it["nodes"] = json!([])), "/nodes", ""),
+        (
+            json!({"nodes": [{"id": "a", "type": "noop"}, {"id": "b", "type": "noop"}],
+            "edges": [{"from": "a", "to": "b"}, {"from": "b", "to": "a"}]}),
+            "",
+            "",
+        ),
+        (
+            graph(|it| it["nodes"][0] = json!({"id": "a", "type": "http", "config": {}})),
+            "/nodes/0/config/url",
+            "url",
+        ),
+        (
+            graph(|it| it["nodes"][0] = json!({"id": "a", "type": "http", "config": {"url": 7}})),
+            "/nodes/0/config/url",
+            "",
+        ),
+        (
+            graph(|it| {
+                it["nodes"][0] = json!({"id": "a", "type": "hitl",
+            "config": {"message": "m", "form": {"type": "odd"}}})
+            }),
+            "/nodes/0/config/form",
+            "",
+        ),
+        (condition("output.x >"), "/edges/0/condition", "column"),
+        (condition(&deep), "/edges/0/condition", ""),
+        (condition(&long), "/edges/0/condition", ""),
+        (condition("nobody.x == 1"), "/edges/0/condition", "nobody"),
+    ] {
+        let said = doors
+            .post("/api/v1/workflows/validate", &workflow)
+            .await
+            .expect(200);
+        assert_eq!(said["valid"], false, "{workflow}");
+        let found = said["errors"].as_array().unwrap().iter().any(|mistake| {
+            let of = |name: &str| mistake[name].as_str().unwrap().to_owned();
+            of("path").starts_with(place) && of("message").contains(words)
+        });
+        assert!(found, "{place} {words:?}: {said}");
+        let stored = json!({"tag_name": "bad", "workflow": workflow});
+        doors.post("/api/v1/workflows", &stored).await.problem(422);
+    }
+    doors.get("/api/v1/workflows/bad").await.problem(404);
+    doors.drain().await;
+}
+
+#[tokio::test]
+async fn what_is_too_large_is_refused() {
+    let doors = Doors::start(&[("max_body_bytes", "64KiB")]).await;
+    doors.put("main", &row()).await;
+    let large = json!({"inputs": {"x": "y".repeat(65 << 10)}});
+    doors
+        .post("/api/v1/workflows/main/execute", &large)
+        .await
+        .problem(413);
+    let node = |number: usize| json!({"id": format!("n{number}"), "type": "noop"});
+    let many: Vec<_> = (0..501).map(node).collect();
+    let body = json!({"tag_name": "many", "workflow": {"nodes": many, "edges": []}});
+    let problem = doors.post("/api/v1/workflows", &body).await.problem(422);
+    assert!(
+        problem["detail"].as_str().unwrap().contains("500"),
+        "{problem}"
+    );
+    let operations: Vec<_> = (0..101)
+        .map(|_| json!({"op": "test", "path": "/nodes/0/id", "value": "a"}))
+        .collect();
+    let body = json!({ "operations": operations });
+    let path = "/api/v1/workflows/main/patch";
+    let problem = doors.send("PATCH", path, &body).await.problem(400);
+    assert!(
+        problem["detail"].as_str().unwrap().contains("100"),
+        "{problem}"
+    );
+    doors.drain().await;
+}

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::support::{Doors, asking, has, row};
+use crate::support::{Doors, asking, has};
 
 fn adds(id: &str, after: &str) -> Value {
     json!([
@@ -198,7 +198,7 @@ async fn a_fork_takes_over_what_was_done_before_its_node() {
 #[tokio::test]
 async fn a_command_that_nobody_answers_is_504_and_is_carried_out_later() {
     let mut doors = Doors::start(&[("command_timeout", "300ms")]).await;
-    doors.put("main", &row()).await;
+    doors.put("main", &asking(&json!({}))).await;
     let run = doors.execute("main", &json!({})).await;
     let path = format!("/api/v1/runs/{run}/cancel");
     let problem = doors.post(&path, &json!({})).await.problem(504);
@@ -221,5 +221,45 @@ async fn a_command_that_nobody_answers_is_504_and_is_carried_out_later() {
         }
     });
     assert_eq!(run.await.unwrap()["status"], "CANCELLED");
+    doors.drain().await;
+}
+
+#[tokio::test]
+async fn a_patch_of_a_node_counts_once_that_node_has_succeeded() {
+    let doors = Doors::carrying(&[]).await;
+    let workflow = json!({
+        "nodes": [{"id": "wait", "type": "signal", "config": {"name": "go"}}, {"id": "b", "type": "noop"}],
+        "edges": [{"from": "wait", "to": "b"}],
+    });
+    doors.put("main", &workflow).await;
+    let run = doors.execute("main", &json!({})).await;
+    doors.until_node(&run, "wait", "running").await;
+    let path = format!("/api/v1/runs/{run}/patches");
+    let body = json!({"node_id": "wait", "operations": adds("promised", "b")});
+    let patch = doors.post(&path, &body).await.expect(201);
+    assert_eq!(
+        (&patch["node_id"], &patch["state"]),
+        (&json!("wait"), &json!("pending"))
+    );
+    let waiting = doors.details(&run).await;
+    assert!(waiting["workflow_ir"]["nodes"].get("promised").is_none());
+    let nobody = json!({"node_id": "nobody", "operations": adds("x", "b")});
+    let refused = doors.post(&path, &nobody).await;
+    assert!(
+        [400, 409, 422].contains(&refused.status),
+        "{}",
+        refused.text
+    );
+    doors
+        .post(&format!("/api/v1/runs/{run}/signals/go"), &json!({}))
+        .await
+        .expect(200);
+    doors.until_status(&run, "COMPLETED").await;
+    let details = doors.details(&run).await;
+    assert_eq!(
+        details["node_executions"]["promised"]["status"],
+        "completed"
+    );
+    assert_eq!(details["patches"][0]["node_id"], "wait");
     doors.drain().await;
 }

@@ -101,75 +101,80 @@ async fn a_user_is_told_what_happens_to_their_runs_and_nobody_elses() {
 
 #[tokio::test]
 async fn a_run_is_followed_to_its_end_over_both_transports() {
-    let doors = Doors::carrying(&[]).await;
-    doors.put("main", &row()).await;
-    let run = doors.execute("main", &json!({})).await;
-    let path = format!("/api/v1/runs/{run}/events");
-    let mut socket = open(&doors, &path).await;
-    let mut told = Vec::new();
-    while let Some(message) = next(&mut socket).await {
-        told.push(message);
+    for doors in [
+        Doors::carrying(&[]).await,
+        Doors::on_postgres(&[]).await.with_runners().await,
+    ] {
+        doors.put("main", &row()).await;
+        let run = doors.execute("main", &json!({})).await;
+        let path = format!("/api/v1/runs/{run}/events");
+        let mut socket = open(&doors, &path).await;
+        let mut told = Vec::new();
+        while let Some(message) = next(&mut socket).await {
+            told.push(message);
+        }
+        assert_eq!(types(&told).first(), Some(&"workflow_started"));
+        assert_eq!(types(&told).last(), Some(&"workflow_completed"));
+        let completed = told
+            .iter()
+            .filter(|it| it["type"] == "node_completed")
+            .count();
+        assert_eq!(completed, 3);
+
+        let streamed = doors.get(&path).await;
+        assert_eq!(streamed.headers["content-type"], "text/event-stream");
+        let data: Vec<Value> = streamed
+            .text
+            .lines()
+            .filter_map(|line| line.strip_prefix("data: "))
+            .map(|data| serde_json::from_str(data).unwrap())
+            .collect();
+        assert_eq!(data, told);
+        let last = told.last().unwrap()["cursor"].as_str().unwrap();
+        assert_eq!(
+            doors.get(&format!("{path}?cursor={last}")).await.status,
+            204
+        );
+        let request = doors
+            .request("GET", &path)
+            .header("last-event-id", told[0]["cursor"].as_str().unwrap());
+        let resumed = send(request).await;
+        assert!(
+            !resumed.text.contains("workflow_started")
+                && resumed.text.contains("workflow_completed")
+        );
+
+        let log = doors
+            .get(&format!("/api/logs/stream?run_id={run}&filter=all"))
+            .await;
+        assert!(
+            log.text.contains("event: log\n") && log.text.contains("event: done\n"),
+            "{}",
+            log.text
+        );
+        let line = log
+            .text
+            .lines()
+            .find_map(|line| line.strip_prefix("data: "))
+            .unwrap();
+        has(
+            &serde_json::from_str(line).unwrap(),
+            "timestamp level node_id message",
+        );
+        let of_b = doors
+            .get(&format!("/api/logs/stream?run_id={run}&node_id=b"))
+            .await;
+        assert!(
+            of_b.text.contains("\"b\"") && !of_b.text.contains("\"a\""),
+            "{}",
+            of_b.text
+        );
+        let errors = doors
+            .get(&format!("/api/logs/stream?run_id={run}&filter=errors"))
+            .await;
+        assert!(!errors.text.contains("event: log\n") && errors.text.contains("event: done\n"));
+        doors.drain().await;
     }
-    assert_eq!(types(&told).first(), Some(&"workflow_started"));
-    assert_eq!(types(&told).last(), Some(&"workflow_completed"));
-    let completed = told
-        .iter()
-        .filter(|it| it["type"] == "node_completed")
-        .count();
-    assert_eq!(completed, 3);
-
-    let streamed = doors.get(&path).await;
-    assert_eq!(streamed.headers["content-type"], "text/event-stream");
-    let data: Vec<Value> = streamed
-        .text
-        .lines()
-        .filter_map(|line| line.strip_prefix("data: "))
-        .map(|data| serde_json::from_str(data).unwrap())
-        .collect();
-    assert_eq!(data, told);
-    let last = told.last().unwrap()["cursor"].as_str().unwrap();
-    assert_eq!(
-        doors.get(&format!("{path}?cursor={last}")).await.status,
-        204
-    );
-    let request = doors
-        .request("GET", &path)
-        .header("last-event-id", told[0]["cursor"].as_str().unwrap());
-    let resumed = send(request).await;
-    assert!(
-        !resumed.text.contains("workflow_started") && resumed.text.contains("workflow_completed")
-    );
-
-    let log = doors
-        .get(&format!("/api/logs/stream?run_id={run}&filter=all"))
-        .await;
-    assert!(
-        log.text.contains("event: log\n") && log.text.contains("event: done\n"),
-        "{}",
-        log.text
-    );
-    let line = log
-        .text
-        .lines()
-        .find_map(|line| line.strip_prefix("data: "))
-        .unwrap();
-    has(
-        &serde_json::from_str(line).unwrap(),
-        "timestamp level node_id message",
-    );
-    let of_b = doors
-        .get(&format!("/api/logs/stream?run_id={run}&node_id=b"))
-        .await;
-    assert!(
-        of_b.text.contains("\"b\"") && !of_b.text.contains("\"a\""),
-        "{}",
-        of_b.text
-    );
-    let errors = doors
-        .get(&format!("/api/logs/stream?run_id={run}&filter=errors"))
-        .await;
-    assert!(!errors.text.contains("event: log\n") && errors.text.contains("event: done\n"));
-    doors.drain().await;
 }
 
 #[tokio::test]

@@ -9,6 +9,7 @@ mod control;
 mod events;
 mod examples;
 mod killed;
+mod outage;
 mod predecessor;
 mod runs;
 mod support;

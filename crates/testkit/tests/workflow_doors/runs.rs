@@ -99,83 +99,85 @@ async fn a_workflow_of_the_request_runs_without_a_name() {
 
 #[tokio::test]
 async fn a_key_makes_one_run_and_stands_for_one_request() {
-    let doors = Doors::start(&[]).await;
-    doors.put("main", &row()).await;
-    let send = async |user: &str, key: &str, body: Value| {
-        let request = doors.request("POST", "/api/v1/workflows/main/execute");
-        let request = request.header("content-type", "application/json");
-        let request = request
-            .header("x-user-id", user)
-            .header("idempotency-key", key);
-        send(request.body(body.to_string())).await
-    };
-    let first = send("test-user", "k", json!({"inputs": {"a": 1}}))
-        .await
-        .expect(201);
-    let again = send("test-user", "k", json!({"inputs": {"a": 1}}))
-        .await
-        .expect(201);
-    assert_eq!(first, again);
-    send("test-user", "k", json!({"inputs": {"a": 2}}))
-        .await
-        .problem(409);
-    let other = send("test-user", "l", json!({"inputs": {"a": 1}}))
-        .await
-        .expect(201);
-    assert_ne!(first["run_id"], other["run_id"]);
-    let body = json!({"tag_name": "main", "workflow": row()});
-    doors
-        .send_as("ada", "POST", "/api/v1/workflows", &body)
-        .await
-        .expect(201);
-    let foreign = send("ada", "k", json!({"inputs": {"a": 1}}))
-        .await
-        .expect(201);
-    assert_ne!(
-        first["run_id"], foreign["run_id"],
-        "keys are each user's own"
-    );
-    doors.drain().await;
+    for doors in [Doors::start(&[]).await, Doors::on_postgres(&[]).await] {
+        doors.put("main", &row()).await;
+        let send = async |user: &str, key: &str, body: Value| {
+            let request = doors.request("POST", "/api/v1/workflows/main/execute");
+            let request = request.header("content-type", "application/json");
+            let request = request
+                .header("x-user-id", user)
+                .header("idempotency-key", key);
+            send(request.body(body.to_string())).await
+        };
+        let first = send("test-user", "k", json!({"inputs": {"a": 1}}))
+            .await
+            .expect(201);
+        let again = send("test-user", "k", json!({"inputs": {"a": 1}}))
+            .await
+            .expect(201);
+        assert_eq!(first, again);
+        send("test-user", "k", json!({"inputs": {"a": 2}}))
+            .await
+            .problem(409);
+        let other = send("test-user", "l", json!({"inputs": {"a": 1}}))
+            .await
+            .expect(201);
+        assert_ne!(first["run_id"], other["run_id"]);
+        let body = json!({"tag_name": "main", "workflow": row()});
+        doors
+            .send_as("ada", "POST", "/api/v1/workflows", &body)
+            .await
+            .expect(201);
+        let foreign = send("ada", "k", json!({"inputs": {"a": 1}}))
+            .await
+            .expect(201);
+        assert_ne!(
+            first["run_id"], foreign["run_id"],
+            "keys are each user's own"
+        );
+        doors.drain().await;
+    }
 }
 
 #[tokio::test]
 async fn runs_are_found_by_what_is_known_of_them() {
-    let doors = Doors::start(&[]).await;
-    for tag in ["one", "two"] {
-        doors.put(tag, &row()).await;
+    for doors in [Doors::start(&[]).await, Doors::on_postgres(&[]).await] {
+        for tag in ["one", "two"] {
+            doors.put(tag, &row()).await;
+        }
+        let mut ids = Vec::new();
+        for tag in ["one", "two", "one"] {
+            ids.push(doors.execute(tag, &json!({})).await);
+            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+        }
+        let find = async |query: &str| {
+            let found = doors
+                .get(&format!("/api/v1/runs?{query}"))
+                .await
+                .expect(200);
+            let runs = found["runs"].as_array().unwrap();
+            runs.iter()
+                .map(|run| run["run_id"].as_str().unwrap().to_owned())
+                .collect::<Vec<_>>()
+        };
+        let [first, second, third] = [0, 1, 2].map(|at: usize| ids[at].as_str());
+        assert_eq!(find("").await, [third, second, first]);
+        assert_eq!(find("tag=one").await, [third, first]);
+        assert_eq!(find("status=queued").await, [third, second, first]);
+        assert_eq!(find("status=COMPLETED").await, [""; 0]);
+        assert_eq!(find("owner=nobody").await, [""; 0]);
+        assert_eq!(find("owner=*").await.len(), 3);
+        assert_eq!(find(&format!("q={}", &second[24..])).await, [second]);
+        assert_eq!(
+            find("since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z").await,
+            [""; 0]
+        );
+        assert_eq!(find("since=2020-01-01T00:00:00Z").await.len(), 3);
+        let page = doors.get("/api/v1/runs?limit=2").await.expect(200);
+        let cursor = page["next_cursor"].as_str().unwrap();
+        assert_eq!(find(&format!("limit=2&cursor={cursor}")).await, [first]);
+        doors.drain().await;
     }
-    let mut ids = Vec::new();
-    for tag in ["one", "two", "one"] {
-        ids.push(doors.execute(tag, &json!({})).await);
-        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
-    }
-    let find = async |query: &str| {
-        let found = doors
-            .get(&format!("/api/v1/runs?{query}"))
-            .await
-            .expect(200);
-        let runs = found["runs"].as_array().unwrap();
-        runs.iter()
-            .map(|run| run["run_id"].as_str().unwrap().to_owned())
-            .collect::<Vec<_>>()
-    };
-    let [first, second, third] = [0, 1, 2].map(|at: usize| ids[at].as_str());
-    assert_eq!(find("").await, [third, second, first]);
-    assert_eq!(find("tag=one").await, [third, first]);
-    assert_eq!(find("status=queued").await, [third, second, first]);
-    assert_eq!(find("status=COMPLETED").await, [""; 0]);
-    assert_eq!(find("owner=nobody").await, [""; 0]);
-    assert_eq!(find("owner=*").await.len(), 3);
-    assert_eq!(find(&format!("q={}", &second[24..])).await, [second]);
-    assert_eq!(
-        find("since=2020-01-01T00:00:00Z&until=2020-01-02T00:00:00Z").await,
-        [""; 0]
-    );
-    assert_eq!(find("since=2020-01-01T00:00:00Z").await.len(), 3);
-    let page = doors.get("/api/v1/runs?limit=2").await.expect(200);
-    let cursor = page["next_cursor"].as_str().unwrap();
-    assert_eq!(find(&format!("limit=2&cursor={cursor}")).await, [first]);
-    doors.drain().await;
 }
 
 #[tokio::test]

@@ -3,7 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use discovery::backends::Memory;
-use mesh_testkit::local;
+use mesh_testkit::{Postgres, local};
 use programs::Program;
 use reqwest::{Client, Method, RequestBuilder};
 use serde_json::{Value, json};
@@ -22,7 +22,25 @@ pub(crate) struct Doors {
     pub(crate) others: Vec<ServerHandle>,
     pub(crate) user: String,
     client: Client,
+    stores: Stores,
+}
+
+/// Where jobs and workflows are kept.
+struct Stores {
     folder: TempDir,
+    postgres: Option<(Postgres, String)>,
+}
+
+impl Stores {
+    /// The keys that say so.
+    fn keys(&self) -> Vec<(&'static str, String)> {
+        let path = |name: &str| self.folder.path().join(name).display().to_string();
+        let workflows = match &self.postgres {
+            Some((_, url)) => ("database_url", url.clone()),
+            None => ("workflows_path", path("workflows")),
+        };
+        vec![("jobs_path", path("jobs")), workflows]
+    }
 }
 
 /// An answer, read.
@@ -78,27 +96,39 @@ pub(crate) fn program(name: &str) -> &'static Program {
 impl Doors {
     /// A gateway alone.
     pub(crate) async fn start(set: &[(&str, &str)]) -> Self {
+        Self::on(None, set).await
+    }
+
+    /// A gateway alone, with workflows in a PostgreSQL of its own.
+    pub(crate) async fn on_postgres(set: &[(&str, &str)]) -> Self {
+        let postgres = Postgres::start().await;
+        let url = postgres.database().await;
+        Self::on(Some((postgres, url)), set).await
+    }
+
+    async fn on(postgres: Option<(Postgres, String)>, set: &[(&str, &str)]) -> Self {
         let folder = TempDir::with_prefix("doors-").unwrap();
+        let stores = Stores { folder, postgres };
         let registry = Arc::new(Memory::new());
         let client = Client::builder()
             .no_proxy()
             .timeout(PATIENCE)
             .build()
             .unwrap();
-        let gateway = start("mesh-gateway", &folder, &registry, set).await;
+        let gateway = start("mesh-gateway", &stores, &registry, set).await;
         Self {
             gateway,
             registry,
             others: Vec::new(),
             user: USER.to_owned(),
             client,
-            folder,
+            stores,
         }
     }
 
     /// Starts another program beside it, on the same stores.
     pub(crate) async fn beside(&mut self, name: &str, set: &[(&str, &str)]) {
-        let started = start(name, &self.folder, &self.registry, set).await;
+        let started = start(name, &self.stores, &self.registry, set).await;
         self.others.push(started);
     }
 
@@ -161,19 +191,15 @@ impl Doors {
 
 async fn start(
     name: &str,
-    folder: &TempDir,
+    stores: &Stores,
     registry: &Arc<Memory>,
     set: &[(&str, &str)],
 ) -> ServerHandle {
     let (spec, build) = program(name);
-    let path = |name: &str| folder.path().join(name).display().to_string();
-    let (jobs, workflows) = (path("jobs"), path("workflows"));
-    let stores = [
-        ("jobs_path", jobs.as_str()),
-        ("workflows_path", workflows.as_str()),
-    ];
+    let keys = stores.keys();
     let known = |key: &str| spec.all_keys().iter().any(|known| known.name == key);
-    let stores: Vec<_> = stores.into_iter().filter(|(key, _)| known(key)).collect();
+    let stores = keys.iter().map(|(key, value)| (*key, value.as_str()));
+    let stores: Vec<_> = stores.filter(|(key, _)| known(key)).collect();
     local::start(spec, *build, registry, &[&stores, set].concat()).await
 }
 
@@ -219,7 +245,12 @@ pub(crate) fn asking(config: &Value) -> Value {
 impl Doors {
     /// A gateway, and who carries runs out: a workflow runner, a job runner and the echo agent.
     pub(crate) async fn carrying(set: &[(&str, &str)]) -> Self {
-        let mut doors = Self::start(set).await;
+        Self::start(set).await.with_runners().await
+    }
+
+    /// Who carries runs out, beside it.
+    pub(crate) async fn with_runners(self) -> Self {
+        let mut doors = self;
         for name in ["echo-agent", "job-runner", "workflow-runner"] {
             doors.beside(name, &[]).await;
         }
@@ -271,9 +302,14 @@ impl Doors {
         last
     }
 
+    /// The PostgreSQL that it was started on.
+    pub(crate) fn postgres(&mut self) -> &mut Postgres {
+        &mut self.stores.postgres.as_mut().unwrap().0
+    }
+
     /// Another gateway on the same store, in the place of this one, which is gone at once.
     pub(crate) async fn replace_gateway(&mut self, set: &[(&str, &str)]) {
-        let next = start("mesh-gateway", &self.folder, &self.registry, set).await;
+        let next = start("mesh-gateway", &self.stores, &self.registry, set).await;
         drop(std::mem::replace(&mut self.gateway, next));
     }
 }
@@ -281,9 +317,13 @@ impl Doors {
 impl Doors {
     /// The store that the gateway has open.
     pub(crate) fn store(&self) -> Arc<dyn runs::RunStore> {
-        let path = self.folder.path().join("workflows").display().to_string();
         let (spec, _) = program("mesh-gateway");
-        let config = local::config(spec, &[("workflows_path", &path)]);
+        let keys = self.stores.keys();
+        let keys: Vec<_> = keys
+            .iter()
+            .map(|(key, value)| (*key, value.as_str()))
+            .collect();
+        let config = local::config(spec, &keys);
         work::RunKeys::from_config(&config).open().unwrap()
     }
 }

@@ -161,7 +161,8 @@ const MAX_LINK: u64 = 30 * 86_400_000;
     params(("id" = String, Path, description = "An approval's id")),
     responses((status = 201, description = "The link, a path of this gateway", body = Object,
         example = json!({"url": "/api/v1/approvals/0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61.ask.0/decide?token=19b…",
-            "page": "/approvals/0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61.ask.0?token=19b…", "token": "19b…", "person": "ada", "expires_at": "2026-01-03T03:04:05.678Z"}))))]
+            "page": "/approvals/0193a7c0-f2b1-700d-8e1f-8a3c2d4e5f61.ask.0?token=19b…",
+            "token": "19b…", "person": "ada", "expires_at": "2026-01-03T03:04:05.678Z"}))))]
 pub(in crate::endpoints) async fn link(
     State(app): State<App>,
     Owner(asker): Owner,
@@ -182,11 +183,12 @@ pub(in crate::endpoints) async fn link(
     }
     let until = ids::now() + expires;
     let token = app.workflows.sign(&approval, &person, until)?;
-    let url = format!(
-        "/api/v1/approvals/{}/decide?token={token}",
-        approval.asked.key
-    );
+    let key = &approval.asked.key;
     Ok(JsonResponse::created(json!({
-        "url": url, "token": token, "person": person, "expires_at": time(until),
+        "url": format!("/api/v1/approvals/{key}/decide?token={token}"),
+        "page": format!("/approvals/{key}?token={token}"),
+        "token": token,
+        "person": person,
+        "expires_at": time(until),
     })))
 }

@@ -49,10 +49,13 @@ async fn control(
     app.workflows
         .command(run_id, kind, body, caller.key.as_deref())
         .await?;
-    let run = app.workflows.ask(app.workflows.store().run(run_id)).await?;
+    let run = app
+        .workflows
+        .ask(app.workflows.store().summary(run_id))
+        .await?;
     Ok(JsonResponse::ok(Controlled {
         run_id: run_id.to_owned(),
-        status: run.summary.status,
+        status: run.status,
         message,
     }))
 }

@@ -1,5 +1,7 @@
 //! Runs are patched while they run.
 
+use workflow::PatchView;
+
 use super::prelude::*;
 use crate::workflows::{
     details::PatchSummary,
@@ -29,42 +31,38 @@ pub(in crate::endpoints) struct RunPatch {
     if_version: Option<u64>,
 }
 
-/// Patches a run and answers with the patch, if the runner names it.
+/// Patches a run; the patch, and what the runner answered.
 async fn apply(
     app: &App,
     by: &str,
     run_id: &str,
     body: RunPatch,
     caller: &RequestContext,
-) -> Result<PatchSummary, Problem> {
+) -> Result<(PatchSummary, Value), Problem> {
     let operations = operations(body.operations)?;
     let description = described(body.description)?;
+    let node_id = body.node_id.filter(|node| !node.is_empty());
     let request = json!({
         "operations": operations,
         "description": description,
         "author": by,
-        "node_id": body.node_id.filter(|node| !node.is_empty()),
+        "node_id": node_id,
         "if_version": body.if_version,
     });
-    let answer = app
-        .workflows
-        .command(run_id, "patch", request, caller.key.as_deref())
-        .await?;
-    let loaded = app.workflows.load(run_id).await?;
-    let patches = loaded.patches();
-    let seq = answer["seq"].as_u64();
-    let patch = match seq {
-        Some(seq) => patches.iter().find(|patch| patch.seq == seq),
-        None => patches.last(),
+    let key = caller.key.as_deref();
+    let answer = app.workflows.command(run_id, "patch", request, key).await?;
+    let text = |name: &str| answer[name].as_str().map(str::to_owned);
+    let patch = PatchView {
+        seq: answer["seq"].as_u64().unwrap_or_default(),
+        state: text("state").unwrap_or_default(),
+        reason: None,
+        node_id: text("node_id"),
+        operations,
+        description: text("description").unwrap_or(description),
+        author: text("created_by").unwrap_or_else(|| by.to_owned()),
+        created_at: answer["created_at"].as_u64().unwrap_or_else(ids::now),
     };
-    let unseen = || {
-        Problem::from(runs::Error::Damaged(
-            "a run does not show its patch".to_owned(),
-        ))
-    };
-    patch
-        .map(|patch| PatchSummary::of(run_id, patch))
-        .ok_or_else(unseen)
+    Ok((PatchSummary::of(run_id, &patch), answer))
 }
 
 /// Patch a run.
@@ -81,9 +79,8 @@ pub(in crate::endpoints) async fn create(
     caller: RequestContext,
     Body(body): Body<RunPatch>,
 ) -> JsonResult<PatchSummary> {
-    apply(&app, &by, &id, body, &caller)
-        .await
-        .map(JsonResponse::created)
+    let (patch, _) = apply(&app, &by, &id, body, &caller).await?;
+    Ok(JsonResponse::created(patch))
 }
 
 /// The patches of a run.
@@ -160,10 +157,16 @@ pub(in crate::endpoints) async fn patch(
     Body(body): Body<RunPatch>,
 ) -> JsonResult<Value> {
     let description = body.description.clone().unwrap_or_default();
-    let before = ir::nodes(app.workflows.load(&id).await?.document());
     let by = by.unwrap_or_else(|| "system".to_owned());
-    let patch = apply(&app, &by, &id, body, &caller).await?;
-    let after = ir::nodes(app.workflows.load(&id).await?.document());
+    let (patch, answer) = apply(&app, &by, &id, body, &caller).await?;
+    let (before, after) = match (&answer["old_nodes"], &answer["new_nodes"]) {
+        // It does not count yet.
+        (Value::Null, _) | (_, Value::Null) => {
+            let nodes = ir::nodes(app.workflows.load(&id).await?.document());
+            (json!(nodes), json!(nodes))
+        }
+        (before, after) => (before.clone(), after.clone()),
+    };
     Ok(JsonResponse::ok(json!({
         "run_id": id,
         "patched": patch.state == "applied",

@@ -294,9 +294,8 @@ pub(in crate::endpoints) async fn get(
     State(app): State<App>,
     RunId(id): RunId,
 ) -> JsonResult<RunView> {
-    let record = app.workflows.ask(app.workflows.store().run(&id)).await;
-    let record = record.map_err(unknown_run)?;
-    Ok(JsonResponse::ok(RunView::of(&record.summary)))
+    let run = app.workflows.ask(app.workflows.store().summary(&id)).await;
+    Ok(JsonResponse::ok(RunView::of(&run.map_err(unknown_run)?)))
 }
 
 /// Get all that happened in a run.

@@ -81,9 +81,8 @@ pub(in crate::endpoints) async fn get(
     State(app): State<App>,
     RunId(id): RunId,
 ) -> JsonResult<ShortRun> {
-    let record = app.workflows.ask(app.workflows.store().run(&id)).await;
-    let record = record.map_err(unknown_run)?;
-    Ok(JsonResponse::ok(ShortRun::of(&record.summary)))
+    let run = app.workflows.ask(app.workflows.store().summary(&id)).await;
+    Ok(JsonResponse::ok(ShortRun::of(&run.map_err(unknown_run)?)))
 }
 
 /// Cancel a run, short.
