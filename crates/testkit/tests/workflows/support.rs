@@ -262,6 +262,10 @@ async fn program(name: &str, registry: &Arc<Memory>, set: &[(&str, &str)]) -> Se
 }
 
 /// A workflow of these nodes and edges.
+#[expect(
+    clippy::needless_pass_by_value,
+    reason = "a call reads as the graph does"
+)]
 pub(crate) fn graph(nodes: Value, edges: &[(&str, &str)]) -> Value {
     let edges = edges
         .iter()

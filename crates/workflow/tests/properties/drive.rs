@@ -278,11 +278,17 @@ impl Driver<'_> {
             .filter(|edge| edge["to"] == id)
             .filter_map(|edge| edge["from"].as_str())
             .collect();
+        let has_ended = |node: &str| {
+            let last = self.last.get(node);
+            last.is_some_and(|kind| *kind != EventKind::NodeStarted)
+        };
+        let has_loops = self.plan.nodes.iter().any(|node| node.kind == 6);
+        let oracle = has_loops.then(|| Oracle::new(self.plan, document));
         let ended = from
             .iter()
             .filter(|from| {
-                let last = self.last.get(**from);
-                last.is_some_and(|kind| *kind != EventKind::NodeStarted)
+                let held = oracle.as_ref().map(|oracle| oracle.held_by(from, id));
+                has_ended(from) && held.iter().flatten().all(|repeat| has_ended(repeat))
             })
             .count();
         let needed = match &node["join"] {

@@ -116,6 +116,23 @@ impl<'p> Oracle<'p> {
         nodes.filter(|at| self.kind(*at) == "loop").collect()
     }
 
+    /// Which loops an edge waits for: it leaves their bodies.
+    pub(crate) fn held_by(&self, from: &str, to: &str) -> Vec<String> {
+        let at = |id: &str| {
+            self.ids
+                .iter()
+                .position(|known| known == id)
+                .expect("it is there")
+        };
+        let (from, to) = (at(from), at(to));
+        let leaves = |repeat: &usize| {
+            let body = self.body(*repeat);
+            from != *repeat && body.contains(&from) && !body.contains(&to)
+        };
+        let held = self.loops().into_iter().filter(leaves);
+        held.map(|repeat| self.ids[repeat].clone()).collect()
+    }
+
     pub(crate) fn run(&mut self) {
         while (0..self.nodes.len()).any(|at| self.advance(at)) {}
     }
