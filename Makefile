@@ -179,6 +179,10 @@ bench-scrape: ## Measure a scrape of 200 services with 3 instances, and what cal
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
 	@ROUNDS=$(or $(ROUNDS),3) scripts/bench-jobs.sh $(STAGES)
 
+.PHONY: bench-workflows
+bench-workflows: ## Measure workflows beside DBOS: ROUNDS=3, PEERS="dbos temporal restate", or STAGES="rates report"
+	@ROUNDS=$(or $(ROUNDS),3) PEERS="$(or $(PEERS),dbos)" scripts/bench-workflows.sh $(STAGES)
+
 .PHONY: new-agent new-tool new-worker
 new-agent new-tool new-worker: ## Start a service: make new-agent NAME=research
 	@[ -n "$(NAME)" ] || { echo "error: NAME is missing. Call it as: make $@ NAME=research" >&2; exit 2; }
