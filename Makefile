@@ -125,7 +125,7 @@ doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits 
 
 ##@ Develop
 
-.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes
+.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes test-workflows
 dev: ## Build what changed, and restart the containers of those programs and no others
 	scripts/dev.sh
 
@@ -160,6 +160,13 @@ test-containers: ## Scale and restart the mesh in Docker, under load
 
 test-observability: ## Faults in a mesh of programs, until each alert reaches a webhook and ends; every query of the dashboards
 	scripts/test-observability.sh
+
+test-workflows: ## Kill, stop and empty what carries out workflows, under load: RUNS=20000 RATE=200
+	@scripts/tools.sh test
+	cargo build --release --locked --bins -p meshctl -p echo-agent -p job-runner -p workflow-runner
+	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release MESH_TEST_WORKFLOW_RUNS=$(or $(RUNS),20000) \
+	  MESH_TEST_WORKFLOW_RATE=$(or $(RATE),200) MESH_TEST_WORKFLOW_WAITING=1000 MESH_TEST_WORKFLOW_STOP=30 \
+	  cargo test --locked -p mesh-testkit --test workflow_faults -- --nocapture --test-threads 1
 
 test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes fifteen minutes once
 	@scripts/tools.sh kubernetes

@@ -11,6 +11,7 @@ export MESH_SUBNET=172.29.0.0/16 MESH_IP_RANGE=172.29.128.0/17 CONSUL_IP=172.29.
 # Docker chooses the ports.
 export CONSUL_HOST_PORT=0 CONSUL_DNS_HOST_PORT=0 MESH_HOST_PORT=0 STATS_HOST_PORT=0 REDIS_HOST_PORT=0
 export GATEWAY_HOST_PORT=0 TASKS_HOST_PORT=0 RUNNER_HOST_PORT=0
+export WORKFLOW_RUNNER_HOST_PORT=0 POSTGRES_HOST_PORT=0
 export COMPOSE_PROFILES=observability OTLP_GRPC_HOST_PORT=0 OTLP_HTTP_HOST_PORT=0 JAEGER_HOST_PORT=0
 export PROMETHEUS_HOST_PORT=0 ALERTMANAGER_HOST_PORT=0 GRAFANA_HOST_PORT=0
 # Every trace, since there is one run only.
@@ -82,7 +83,7 @@ if ! docker info >/dev/null 2>&1; then
   until_true 60 'start of dockerd (.tools/dockerd.log)' docker info >/dev/null 2>&1
   ok 'started dockerd'
 fi
-if ! timeout 120 docker compose pull -q consul haproxy redis >/dev/null 2>&1; then
+if ! timeout 120 docker compose pull -q consul haproxy redis postgres >/dev/null 2>&1; then
   eval "$(scripts/standin-images.sh observability)"
   # Of Grafana there is no stand-in: it is neither a package of Debian nor a Go module that can be installed.
   printf 'services:\n  grafana: !reset null\n' >"$WORK/without-grafana.yml"
@@ -197,7 +198,7 @@ has "$(cat "$WORK/out")" 'make scale-echo N=3'; ok 'make scale-echo without N sa
 
 # --- make dev
 
-ids_of() { local service; for service in $(mesh_services) mesh-gateway job-runner mesh-scheduler; do containers "$service"; done | sort; }
+ids_of() { local service; for service in $(mesh_services) mesh-gateway job-runner workflow-runner mesh-scheduler; do containers "$service"; done | sort; }
 # A first time builds what the development build shares with no other.
 make dev >"$WORK/out"
 touch agents/echo/src/lib.rs

@@ -1,16 +1,26 @@
-//! Where a mesh of our own keeps its jobs, and what they leave.
+//! Where a mesh of our own keeps its jobs and runs of workflows, and what they leave.
 
 use std::{collections::BTreeMap, path::Path};
 
-/// Beside the folders of runs, none of which has a name with a dot in front.
-const FOLDER: &str = ".jobs";
+/// The variable of each store, its folder beside those of runs of the pipeline, none of which has a name with
+/// a dot in front, and the variables that name another store.
+const STORES: [(&str, &str, &[&str]); 2] = [
+    ("JOBS_PATH", ".jobs", &["REDIS_URL", "REDIS_HOST"]),
+    (
+        "WORKFLOWS_PATH",
+        ".workflows",
+        &["DATABASE_URL", "POSTGRES_HOST"],
+    ),
+];
 
-/// Keeps jobs on this machine's disk, unless the environment says where they are.
+/// Keeps jobs and runs on this machine's disk, unless the environment says where they are.
 pub(crate) fn keep(environment: &mut BTreeMap<String, String>) {
-    let said = ["REDIS_URL", "REDIS_HOST", "JOBS_PATH"];
-    if said.iter().all(|name| set(environment, name).is_none()) {
-        let path = Path::new(files(environment)).join(FOLDER);
-        environment.insert("JOBS_PATH".to_owned(), path.display().to_string());
+    for (name, folder, elsewhere) in STORES {
+        let mut said = elsewhere.iter().chain([&name]);
+        if said.all(|name| set(environment, name).is_none()) {
+            let path = Path::new(files(environment)).join(folder);
+            environment.insert(name.to_owned(), path.display().to_string());
+        }
     }
 }
 
@@ -31,14 +41,15 @@ mod tests {
 
     #[test]
     fn jobs_are_kept_on_disk_unless_the_environment_says_where() {
-        let kept = |pairs: &[(&str, &str)]| {
+        let kept_as = |pairs: &[(&str, &str)], name: &str| {
             let pairs = pairs
                 .iter()
                 .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
             let mut environment: BTreeMap<_, _> = pairs.collect();
             keep(&mut environment);
-            environment.remove("JOBS_PATH")
+            environment.remove(name)
         };
+        let kept = |pairs: &[(&str, &str)]| kept_as(pairs, "JOBS_PATH");
         assert_eq!(kept(&[]).unwrap(), "out/.jobs");
         assert_eq!(
             kept(&[("OUT_DIR", "/a"), ("REDIS_URL", "")]).unwrap(),
@@ -46,5 +57,8 @@ mod tests {
         );
         assert_eq!(kept(&[("JOBS_PATH", "b")]).unwrap(), "b");
         assert_eq!(kept(&[("REDIS_HOST", "c")]), None);
+        let runs = |pairs: &[(&str, &str)]| kept_as(pairs, "WORKFLOWS_PATH");
+        assert_eq!(runs(&[("REDIS_HOST", "c")]).unwrap(), "out/.workflows");
+        assert_eq!(runs(&[("DATABASE_URL", "postgresql://h/d")]), None);
     }
 }

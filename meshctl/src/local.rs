@@ -19,8 +19,11 @@ const REGISTRATION_TIMEOUT: Duration = Duration::from_secs(5);
 /// How many of each to start.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct InstanceCounts {
-    /// Whether to take jobs: a gateway, a runner, and the agents and tools of the pipeline.
+    /// Whether to take jobs and workflows: a gateway, their runners, and the agents and tools of the
+    /// pipeline.
     pub(crate) jobs: bool,
+    /// Whether to carry out workflows without a gateway: the runners alone.
+    pub(crate) workflows: bool,
     pub(crate) echo: u16,
     pub(crate) weather: u16,
     pub(crate) itinerary: u16,
@@ -40,6 +43,8 @@ pub(crate) struct LocalMesh {
     services: Vec<ServerHandle>,
     /// Does jobs by calling the services.
     runner: Option<ServerHandle>,
+    /// Makes jobs of the nodes of workflows.
+    workflows: Option<ServerHandle>,
     routers: Vec<ServerHandle>,
     gateway: Option<ServerHandle>,
 }
@@ -70,6 +75,7 @@ impl LocalMesh {
         let mut local = Self {
             services: Vec::new(),
             runner: None,
+            workflows: None,
             routers: Vec::new(),
             gateway: None,
         };
@@ -102,9 +108,14 @@ impl LocalMesh {
             }
         }
         await_registration(&self.services).await;
+        if counts.jobs || counts.workflows {
+            let (jobs, workflows) = (job_runner::build, workflow_runner::build);
+            self.runner = Some(start(&job_runner::SPEC, jobs, 0, false, registry).await?);
+            let spec = workflow_runner::SPEC;
+            self.workflows = Some(start(&spec, workflows, 0, false, registry).await?);
+        }
         if counts.jobs {
-            let (runner, http) = (job_runner::build, gateway::build);
-            self.runner = Some(start(&job_runner::SPEC, runner, 0, false, registry).await?);
+            let http = gateway::build;
             self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, false, registry).await?);
         }
         for number in 0..counts.routers {
@@ -119,7 +130,8 @@ impl LocalMesh {
     /// The instances, those that clients call first.
     pub(crate) fn instances(&self) -> impl Iterator<Item = &ServerHandle> {
         let front_ends = self.routers.iter().chain(&self.gateway);
-        front_ends.chain(&self.runner).chain(&self.services)
+        let runners = self.workflows.iter().chain(&self.runner);
+        front_ends.chain(runners).chain(&self.services)
     }
 
     /// The gateway's address, as a client on this machine reaches it; `None` without jobs.
@@ -127,17 +139,23 @@ impl LocalMesh {
         Some(reachable(self.gateway.as_ref()?.grpc_addr))
     }
 
+    /// The runner of workflows, where there is one.
+    pub(crate) fn workflow_runner(&self) -> Option<&ServerHandle> {
+        self.workflows.as_ref()
+    }
+
     /// The first router's address, as a client on this machine reaches it; `None` without routers.
     pub(crate) fn router(&self) -> Option<SocketAddr> {
         Some(reachable(self.routers.first()?.grpc_addr))
     }
 
-    /// Lets routers and gateway finish their calls, then the runner its jobs, then the services their
-    /// calls. `done` gets the report of each.
+    /// Lets routers and gateway finish their calls, then the runner of workflows store what happened, then
+    /// the runner its jobs, then the services their calls. `done` gets the report of each.
     pub(crate) async fn drain(self, mut done: impl FnMut(&str, DrainReport)) {
         let front_ends = self.routers.into_iter().chain(self.gateway).collect();
+        let workflows = self.workflows.into_iter().collect();
         let runner = self.runner.into_iter().collect();
-        for tier in [front_ends, runner, self.services] {
+        for tier in [front_ends, workflows, runner, self.services] {
             let mut leaving = JoinSet::new();
             for running in tier {
                 let id = running.instance_id.clone();

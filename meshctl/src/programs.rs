@@ -12,12 +12,13 @@ pub type Program = (Spec, Build);
 
 /// The programs that this one holds. An image has a link to `meshctl` under each name, except
 /// that the router is a file of its own.
-pub static PROGRAMS: [Program; 13] = [
+pub static PROGRAMS: [Program; 14] = [
     (router::SPEC, router::build),
     (echo_agent::SPEC, echo_agent::build),
     (gateway::SPEC, gateway::build),
     (job_runner::SPEC, job_runner::build),
     (mesh_scheduler::SPEC, mesh_scheduler::build),
+    (workflow_runner::SPEC, workflow_runner::build),
     (weather_tool::SPEC, weather_tool::build),
     (itinerary_worker::SPEC, itinerary_worker::build),
     (research_agent::SPEC, research_agent::build),

@@ -20,7 +20,7 @@ const START: Duration = Duration::from_secs(60);
 const AT_ONCE: usize = 8;
 
 /// Variables that name servers, and some that do not; those of every program at one of them.
-const PROGRAMS: [(&str, &[&str]); 6] = [
+const PROGRAMS: [(&str, &[&str]); 7] = [
     (
         "mesh-gateway",
         &[
@@ -48,6 +48,7 @@ const PROGRAMS: [(&str, &[&str]); 6] = [
         ],
     ),
     ("mesh-scheduler", &["REDIS_URL", "SCHEDULE_FILE"]),
+    ("workflow-runner", &["REDIS_URL", "DATABASE_URL"]),
     ("research-agent", &["MODEL_URL"]),
     ("web-tool", &["WEB_SEARCH_URL"]),
     ("weather-tool", &["FORECAST_URL", "GEOCODING_URL"]),
@@ -60,6 +61,7 @@ async fn said(program: &str, variable: &str, value: &str) -> String {
         "GATEWAY_PORT",
         "RUNNER_PORT",
         "SCHEDULER_PORT",
+        "WORKFLOW_RUNNER_PORT",
         "AGENT_PORT",
         "TOOL_PORT",
     ];

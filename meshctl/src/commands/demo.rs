@@ -1,6 +1,7 @@
 //! `meshctl demo`: a mesh that is started, called in every way, and ended again.
 
 mod calls;
+mod workflow;
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -20,9 +21,12 @@ use calls::Step;
 
 /// Longest time for all calls together.
 const LIMIT: Duration = Duration::from_secs(30);
+/// Those who call others and are not called: the runners of jobs and of workflows.
+const RUNNERS: usize = 2;
 /// What the demo starts.
 const MESH: InstanceCounts = InstanceCounts {
     jobs: false,
+    workflows: true,
     echo: 3,
     weather: 1,
     itinerary: 1,
@@ -31,15 +35,17 @@ const MESH: InstanceCounts = InstanceCounts {
 
 /// Start a mesh in memory, call it in every way, and end it again.
 ///
-/// Three echo agents, a weather tool, an itinerary worker and a router, each on its own TCP port;
-/// needs nothing but this program. Fails when a call fails or the calls are not spread evenly.
+/// Three echo agents, a weather tool, an itinerary worker and a router, each on its own TCP port, and
+/// runners that carry out a workflow; needs nothing but this program. Fails when a call fails, the calls
+/// are not spread evenly, or the workflow does not end well.
 #[derive(Args, Debug)]
 pub(crate) struct Demo {}
 
 impl Demo {
     pub(crate) async fn run(self, out: &Output) -> anyhow::Result<()> {
         let started = Instant::now();
-        let registry = Registry::memory(BTreeMap::new(), "in memory".to_owned());
+        let folder = workflow::Folder::new()?;
+        let registry = Registry::memory(folder.environment(), "in memory".to_owned());
         let local = LocalMesh::start(MESH, Ports::default(), &registry).await?;
         let steps = timeout(LIMIT, print_steps(out, &local)).await;
         local.drain(|_, _| {}).await;
@@ -58,7 +64,7 @@ impl Demo {
 async fn print_steps(out: &Output, local: &LocalMesh) -> anyhow::Result<Vec<serde_json::Value>> {
     let address = local.router().context("the demo has a router")?.to_string();
     if !out.json {
-        let count = local.instances().count() - 1;
+        let count = local.instances().count() - RUNNERS - 1;
         let mesh = format!("a router on {address}, {count} instances behind it\n");
         out.line(&format!("{} {mesh}", out.paint(Style::Strong, "mesh:")))?;
     }
@@ -86,6 +92,7 @@ async fn print_steps(out: &Output, local: &LocalMesh) -> anyhow::Result<Vec<serd
     for step in calls::others(&channel).await {
         print(step?)?;
     }
+    print(workflow::carry_out(local).await.context("the workflow")?)?;
     Ok(steps)
 }
 

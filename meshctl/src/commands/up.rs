@@ -68,6 +68,7 @@ impl Up {
         job_store::keep(&mut registry.environment);
         let counts = InstanceCounts {
             jobs: !self.no_jobs,
+            workflows: false,
             echo: self.echo,
             weather: self.weather,
             itinerary: self.itinerary,

@@ -32,6 +32,7 @@ fn the_demo_makes_every_kind_of_call_and_spreads_them_evenly() {
         "ProcessTask",
         "GetTaskStatus",
         "reflection",
+        "workflow",
     ] {
         assert_eq!(of(call).len(), 1, "{call}");
     }

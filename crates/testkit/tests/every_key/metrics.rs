@@ -17,6 +17,7 @@ async fn registered() -> BTreeMap<String, MetricRow> {
         let set = [
             ("access_log", path("access.log")),
             ("jobs_path", path("jobs")),
+            ("workflows_path", path("workflows")),
             ("out_dir", path("out")),
             ("docs_dir", path("")),
             ("tasks_port", "0".to_owned()),

@@ -18,6 +18,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("consul_host", &["localhost", "nowhere.invalid"]),
     ("consul_http_addr", &["127.0.0.1:1", "http://127.0.0.1:1"]),
     ("consul_http_token", &["s3cret"]),
+    ("database_url", &["postgres://127.0.0.1:1/x"]),
     ("docs_dir", &["DIR", "DIR/none"]),
     ("external_allow_hosts", &["127.0.0.1, example.com:80"]),
     ("fixed_instances", &["agent-echo=127.0.0.1:1"]),
@@ -44,6 +45,10 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("otlp_certificate", &[""]),
     ("otlp_headers", &["api-key=s3cret"]),
     ("out_dir", &["DIR/out"]),
+    ("postgres_db", &["other"]),
+    ("postgres_host", &["127.0.0.1"]),
+    ("postgres_password", &["s3cret"]),
+    ("postgres_user", &["other"]),
     ("pprof_address", &["127.0.0.1", "0.0.0.0", "::1"]),
     ("queue_name", &["other", "a"]),
     ("queues", &["default, other"]),
@@ -66,6 +71,8 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("web_search_key", &["s3cret"]),
     ("web_search_key_header", &["x-key"]),
     ("web_search_url", &["http://127.0.0.1:1/search"]),
+    ("workflow_agent", &["echo-agent"]),
+    ("workflows_path", &["DIR/workflows"]),
 ];
 
 /// The values of a key that stand here.

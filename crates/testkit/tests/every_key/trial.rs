@@ -38,6 +38,7 @@ const BASE: &[(&str, &str)] = &[
     ("log_format", "json"),
     ("jobs_path", "DIR/jobs"),
     ("jobs_sync", "never"),
+    ("workflows_path", "DIR/workflows"),
     ("out_dir", "DIR/out"),
     ("docs_dir", "DIR"),
 ];
@@ -50,7 +51,13 @@ const COMPANIONS: &[(&str, &str, &str)] = &[
     ("provider", "allow_external_requests", "yes"),
 ];
 /// Keys with which a program cannot say that it is ready.
-const STORES: [&str; 3] = ["redis_url", "redis_host", "redis_port"];
+const STORES: [&str; 5] = [
+    "redis_url",
+    "redis_host",
+    "redis_port",
+    "database_url",
+    "postgres_host",
+];
 
 /// A program, and the one value that is not as ever.
 pub(crate) struct Trial {

@@ -1,0 +1,74 @@
+//! Runners that are killed and stopped.
+
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::Relaxed},
+    },
+    time::Duration,
+};
+
+use mesh_testkit::Signal;
+use tokio::time::sleep;
+
+use crate::{
+    audit::audit,
+    fleet::{Fleet, number},
+    load,
+};
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_end_once_though_one_of_two_workflow_runners_is_killed_every_two_seconds() {
+    let mut fleet = Fleet::start().await;
+    let (store, done) = (Arc::clone(&fleet.store), AtomicBool::new(false));
+    let mut kills = 0;
+    let killing = async {
+        while !done.load(Relaxed) {
+            sleep(Duration::from_secs(2)).await;
+            fleet.kill_workflow_runner(kills % 2).await;
+            kills += 1;
+        }
+    };
+    let (created, ()) = tokio::join!(load::create_all(store, &done), killing);
+    let what = format!("{kills} kills of a workflow runner");
+    audit(&*fleet.store, &created, &what).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn runs_end_once_though_job_runners_are_killed_ten_times() {
+    let mut fleet = Fleet::start().await;
+    let (store, done) = (Arc::clone(&fleet.store), AtomicBool::new(false));
+    let killing = async {
+        for kill in 0..10 {
+            sleep(Duration::from_secs(1)).await;
+            fleet.kill_job_runner(kill % 2).await;
+        }
+    };
+    let (created, ()) = tokio::join!(load::create_all(store, &done), killing);
+    audit(&*fleet.store, &created, "10 kills of a job runner").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_stopped_runner_writes_late_is_refused() {
+    let mut fleet = Fleet::start().await;
+    let (store, done) = (Arc::clone(&fleet.store), AtomicBool::new(false));
+    let seconds = number("MESH_TEST_WORKFLOW_STOP", 8);
+    let stopping = async {
+        sleep(Duration::from_secs(2)).await;
+        let stopped = &mut fleet.workflow_runners[0];
+        stopped.signal(Signal::Stop);
+        sleep(Duration::from_secs(seconds as u64)).await;
+        stopped.signal(Signal::Continue);
+    };
+    let (created, ()) = tokio::join!(load::create_all(store, &done), stopping);
+    let what = format!("a workflow runner stopped for {seconds} s");
+    audit(&*fleet.store, &created, &what).await;
+    let runner = &fleet.workflow_runners[0];
+    let lost = async |why: &str| {
+        let series = format!("mesh_workflow_shards_lost_total{{why=\"{why}\"}}");
+        runner.metric(&series).await.unwrap_or(0.0)
+    };
+    let (fenced, expired) = (lost("fenced").await, lost("expired").await);
+    println!("it lost {fenced} shards by a late write, and {expired} at its next lease");
+    assert!(fenced + expired >= 32.0, "{fenced} {expired}");
+}
