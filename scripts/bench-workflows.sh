@@ -69,7 +69,7 @@ restate() {
     "$RESTATE/node_modules/.bin/restate-server" >"$WORK/restate.log" 2>&1 &
   server=$!
   cp scripts/bench-workflows/restate-*.mjs "$RESTATE/"
-  node "$RESTATE/restate-service.mjs" "$service" >"$WORK/service.log" 2>&1 &
+  node --import "$RESTATE/restate-polyfill.mjs" "$RESTATE/restate-service.mjs" "$service" >"$WORK/service.log" 2>&1 &
   served=$!; PIDS=("$server" "$served")
   until_true 60 Restate curl -fsS -XPOST "http://127.0.0.1:$admin/deployments" -H 'content-type: application/json' \
     -d "{\"uri\":\"http://127.0.0.1:$service\"}" -o "$WORK/deployed" 2>/dev/null
