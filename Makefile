@@ -190,6 +190,11 @@ bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or S
 bench-workflows: ## Measure workflows beside DBOS: ROUNDS=3, PEERS="dbos temporal restate", or STAGES="rates report"
 	@ROUNDS=$(or $(ROUNDS),3) PEERS="$(or $(PEERS),dbos)" scripts/bench-workflows.sh $(STAGES)
 
+.PHONY: bench-runs
+bench-runs: ## Measure the stores of workflows: commits, and pages of a search among RUNS=1000000
+	@cargo run --release --quiet -p mesh-runs --example commits
+	@cargo run --release --quiet -p mesh-runs --example million_runs -- $(or $(RUNS),1000000)
+
 .PHONY: new-agent new-tool new-worker
 new-agent new-tool new-worker: ## Start a service: make new-agent NAME=research
 	@[ -n "$(NAME)" ] || { echo "error: NAME is missing. Call it as: make $@ NAME=research" >&2; exit 2; }

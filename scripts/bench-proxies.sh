@@ -96,6 +96,7 @@ mcp_router() {
 reads() {
   local router=$PID
   start 1 curl -fsSN -o /dev/null --retry 20 --retry-delay 1 --retry-connrefused "$1"
+  # shellcheck disable=SC2034 # The script that sources this ends it.
   TAP=$PID PID=$router
 }
 

@@ -194,7 +194,9 @@ report() {
 	  stored in a Redis (\`appendfsync everysec\`), claimed by the worker, and its end comes back by a completion. The worker does
 	  nothing else. The load creates runs by \`crates/runs\` and follows their events in PostgreSQL. That is nearer to what the
 	  peers do than HTTP would be: DBOS is called in its own process.
+	- The load does not go through the gateway, and the jobs call no service: what HTTP, a router and an agent cost is not in it.
 	- DBOS (Go) ${DBOS:-?}: its steps are functions in the process of the load (\`scripts/bench-workflows/dbos.go\`).
+	- Restate and Temporal, where they are in the tables: a server, and steps in a process of their own or that of the load.
 	- CPU is that of all processes: the load, PostgreSQL, Redis, and the servers of the peers (\`scripts/bench-workflows/measure.py\`).
 
 	## On PostgreSQL

@@ -7,10 +7,10 @@ use http::{HeaderName, HeaderValue, Method, StatusCode, header, request::Parts};
 use crate::problem::{Problem, ProblemKind};
 
 /// What a page may send.
-const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST");
+const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD, POST, PATCH, DELETE");
 const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
     "accept, content-type, content-encoding, idempotency-key, last-event-id, traceparent, \
-     tracestate, x-mesh-session, x-request-id",
+     tracestate, x-mesh-session, x-request-id, x-user-id",
 );
 /// The headers of an answer that it may read, beside those that every page may read.
 const EXPOSED_HEADERS: HeaderValue =

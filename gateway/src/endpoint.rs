@@ -21,6 +21,7 @@ pub(crate) struct Endpoint {
     query_params: Option<Vec<String>>,
     is_rate_limited: bool,
     pub(crate) streams_events: bool,
+    names_errors: bool,
     ports: &'static [Port],
 }
 
@@ -31,6 +32,10 @@ pub(crate) enum Port {
     Main,
     /// `TASKS_PORT`.
     Tasks,
+    /// `WORKFLOWS_PORT`.
+    Workflows,
+    /// `FANOUT_PORT`: approvals, and the events of a user's runs.
+    Fanout,
 }
 
 impl Endpoint {
@@ -48,6 +53,7 @@ impl Endpoint {
         let operations = [
             (Method::GET, &item.get),
             (Method::POST, &item.post),
+            (Method::PATCH, &item.patch),
             (Method::DELETE, &item.delete),
         ];
         let described = operations
@@ -78,6 +84,7 @@ impl Endpoint {
             query_params: None,
             is_rate_limited: true,
             streams_events: false,
+            names_errors: false,
             ports: &[Port::Main],
         }
     }
@@ -88,9 +95,40 @@ impl Endpoint {
         self
     }
 
+    /// It is on every port.
+    pub(crate) fn on_every_port(mut self) -> Self {
+        self.ports = &[Port::Main, Port::Tasks, Port::Workflows, Port::Fanout];
+        self
+    }
+
     /// It is on the port of tasks alone.
     pub(crate) fn on_tasks_port(mut self) -> Self {
         self.ports = &[Port::Tasks];
+        self
+    }
+
+    /// It is on this port alone.
+    pub(crate) fn on_port_alone(mut self, port: Port) -> Self {
+        self.ports = match port {
+            Port::Main => &[Port::Main],
+            Port::Tasks => &[Port::Tasks],
+            Port::Workflows => &[Port::Workflows],
+            Port::Fanout => &[Port::Fanout],
+        };
+        self
+    }
+
+    /// It is about workflows: on their port too, and its problems carry `error` and `message`.
+    pub(crate) fn of_workflows(mut self) -> Self {
+        self.ports = &[Port::Main, Port::Workflows];
+        self.names_errors = true;
+        self
+    }
+
+    /// It is on the ports of workflows and of their events.
+    pub(crate) fn on_fanout_port(mut self) -> Self {
+        self.ports = &[Port::Main, Port::Workflows, Port::Fanout];
+        self.names_errors = true;
         self
     }
 
@@ -115,6 +153,7 @@ impl Endpoint {
         let rule = rules.entry(self.path).or_default();
         rule.is_rate_limited |= self.is_rate_limited;
         rule.streams_events |= self.streams_events;
+        rule.names_errors |= self.names_errors;
         let of_method = self.query_params.map(|params| (self.method, params));
         rule.query_params.extend(of_method);
     }

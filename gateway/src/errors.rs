@@ -32,6 +32,27 @@ impl From<jobs::Error> for Problem {
     }
 }
 
+impl From<runs::Error> for Problem {
+    fn from(error: runs::Error) -> Self {
+        let text = error.to_string();
+        match error {
+            runs::Error::Unavailable(_) => Self::new(ProblemKind::Unavailable, text),
+            runs::Error::NotFound(_) => Self::new(ProblemKind::NotFound, text),
+            runs::Error::Conflict(_) => Self::new(ProblemKind::Conflict, text),
+            runs::Error::Invalid(_) => Self::new(ProblemKind::Malformed, text),
+            runs::Error::Full { .. } => {
+                let mut problem = Self::new(ProblemKind::TooManyRequests, text);
+                problem.retry_after = Some(1);
+                problem
+            }
+            runs::Error::Damaged(_) => {
+                tracing::error!(error = %text, "the store of runs is damaged");
+                Self::new(ProblemKind::Unavailable, text)
+            }
+        }
+    }
+}
+
 /// The API's names of fields that the queue has other names for.
 fn name(field: &'static str) -> &'static str {
     match field {

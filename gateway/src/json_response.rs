@@ -23,6 +23,11 @@ impl<T> JsonResponse<T> {
         Self { status, body }
     }
 
+    pub(crate) fn created(body: T) -> Self {
+        let status = StatusCode::CREATED;
+        Self { status, body }
+    }
+
     pub(crate) fn accepted(body: T) -> Self {
         let status = StatusCode::ACCEPTED;
         Self { status, body }

@@ -34,6 +34,7 @@ mod services;
 mod state;
 mod submit;
 mod task_view;
+mod workflows;
 
 use std::sync::Arc;
 
@@ -59,8 +60,10 @@ pub const SPEC: Spec = Spec {
     keys: &[
         &[
             keys::GatewayKeys::GROUP,
+            keys::WorkflowKeys::GROUP,
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
+            work::RunKeys::GROUP,
         ],
         service::WEB,
         work::KEYS,
@@ -83,15 +86,22 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let served = Services::new().listener(move |backend, listener| {
         let ports = HttpListener::new(&backend);
         ports.serve(listener, all)?;
-        if let Some(port) = gateway.keys.tasks_port {
+        let keys = &gateway.workflows.keys;
+        for (port, name, number) in [
+            (Port::Tasks, "TASKS_PORT", gateway.keys.tasks_port),
+            (Port::Workflows, "WORKFLOWS_PORT", keys.workflows_port),
+            (Port::Fanout, "FANOUT_PORT", keys.fanout_port),
+        ] {
+            let Some(number) = number else { continue };
             let address = &context.keys.listen.listen_address;
-            let listener = service::bind("listen_address", address, "TASKS_PORT", port)?;
-            let tasks = listener.local_addr()?;
-            tracing::info!(%tasks, "serving");
-            ports.serve(
-                listener.into_std()?,
-                endpoints::router(Port::Tasks, &gateway),
-            )?;
+            let listener = service::bind("listen_address", address, name, number)?;
+            let address = listener.local_addr()?;
+            match port {
+                Port::Workflows => tracing::info!(workflows = %address, "serving"),
+                Port::Fanout => tracing::info!(fanout = %address, "serving"),
+                Port::Main | Port::Tasks => tracing::info!(tasks = %address, "serving"),
+            }
+            ports.serve(listener.into_std()?, endpoints::router(port, &gateway))?;
         }
         context.tracker.spawn(async move {
             let counting = queue_metrics.run(&gateway.jobs);

@@ -18,6 +18,8 @@ telemetry::metrics! {
             || Histogram::new(BUCKETS);
         submitted: Counter ["kind", "outcome"] = "mesh_jobs_submitted":
             "Jobs handed in: new, known by their key, refused, or not taken since the queue is away";
+        runs: Counter ["outcome"] = "mesh_workflow_starts":
+            "Runs of workflows that were asked for: taken in or refused";
     }
 }
 
@@ -31,6 +33,12 @@ impl Metrics {
             Err(_) => "refused",
         };
         self.submitted.of([kind, outcome]).inc();
+    }
+
+    /// Counts a run that was handed in.
+    pub(crate) fn run_submitted(&self, is_taken: bool) {
+        let outcome = if is_taken { "taken_in" } else { "refused" };
+        self.runs.of([outcome]).inc();
     }
 
     /// Counts one; `route` is a row of the table of routes, so that callers cannot make up labels.

@@ -15,6 +15,7 @@ use telemetry::{ScopedSpan, SpanKind, TraceContext};
 use crate::{
     body::check_content_type,
     cors,
+    endpoint::Port,
     problem::{Problem, ProblemKind},
     query, request_context,
     state::App,
@@ -24,7 +25,11 @@ const REQUEST_ID: HeaderName = HeaderName::from_static("x-request-id");
 /// The longest request ID that is taken from a caller, in bytes.
 const MAX_REQUEST_ID: usize = 128;
 
-pub(crate) async fn on_request(State(app): State<App>, request: Request, next: Next) -> Response {
+pub(crate) async fn on_request(
+    State((app, port)): State<(App, Port)>,
+    request: Request,
+    next: Next,
+) -> Response {
     let started = Instant::now();
     let id = request_id(&request);
     let (mut parts, body) = request.into_parts();
@@ -43,6 +48,10 @@ pub(crate) async fn on_request(State(app): State<App>, request: Request, next: N
     if let Some(mut problem) = answer.extensions_mut().remove::<Problem>() {
         problem.instance = path;
         problem.request_id = id.to_str().unwrap_or_default().to_owned();
+        let names_errors = app.rules.get(&route).is_some_and(|rule| rule.names_errors);
+        if names_errors || matches!(port, Port::Workflows | Port::Fanout) {
+            problem.name_error();
+        }
         if problem.status >= 500 {
             tracing::warn!(
                 status = problem.status,
@@ -85,6 +94,9 @@ fn admit(app: &App, parts: &Parts, body: &Body, route: &str, now: Instant) -> Re
         let mut problem = Problem::new(ProblemKind::TooManyRequests, text);
         problem.retry_after = Some(wait.as_secs() + 1);
         return Err(problem);
+    }
+    if rule.is_some_and(|rule| rule.names_errors) {
+        app.workflows.limits.request(now)?;
     }
     if let Some(known) = rule.and_then(|rule| rule.query_params(&parts.method)) {
         query::check(&parts.uri, known)?;

@@ -22,6 +22,9 @@ use crate::{endpoints, problem};
         (name = "events", description = "Follow what happens to jobs."),
         (name = "queues", description = "How many jobs each queue has."),
         (name = "schedules", description = "Jobs that are submitted at set times."),
+        (name = "workflows", description = "Keep workflows: versions, patches, and tags that name them."),
+        (name = "runs", description = "Run workflows, follow their runs, and change them while they run."),
+        (name = "approvals", description = "Decide what runs ask people."),
         (name = "mesh", description = "List the services of the mesh, and call any of their methods."),
         (name = "short forms", description = "Other endpoints of the same queue, for scripts that use them."),
     ),
@@ -103,6 +106,7 @@ fn add_failures(document: &mut Document, streams_events: bool) {
         let operations = [
             (&mut item.get, false),
             (&mut item.post, true),
+            (&mut item.patch, true),
             (&mut item.delete, true),
         ];
         for (operation, changes) in operations {

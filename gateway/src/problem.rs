@@ -125,6 +125,14 @@ impl Problem {
         problem
     }
 
+    /// Adds `error` and `message`, where clients of workflows look for the reason.
+    pub(crate) fn name_error(&mut self) {
+        for name in ["error", "message"] {
+            let named = self.extensions.entry(name);
+            named.or_insert_with(|| self.detail.clone().into());
+        }
+    }
+
     pub(crate) fn status(&self) -> StatusCode {
         StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR)
     }

@@ -43,7 +43,7 @@ pub(crate) fn check(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     let mut seen = BTreeSet::new();
     let mut errors = Vec::new();
     for (name, value) in pairs(uri)? {
-        if !known.contains(&name) {
+        if !is_known(&name, known) {
             let reason = unknown(&name, known);
             errors.push(FieldProblem {
                 field: name,
@@ -62,6 +62,14 @@ pub(crate) fn check(uri: &Uri, known: &[String]) -> Result<(), Problem> {
     let mut problem = Problem::field(field.clone(), reason.clone());
     problem.errors = errors;
     Err(problem)
+}
+
+/// A name such as `label.{key}` stands for all that begin with `label.`.
+fn is_known(name: &str, known: &[String]) -> bool {
+    known.iter().any(|known| match known.strip_suffix("{key}") {
+        Some(prefix) => name.len() > prefix.len() && name.starts_with(prefix),
+        None => known == name,
+    })
 }
 
 fn unknown(name: &str, known: &[String]) -> String {

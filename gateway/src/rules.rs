@@ -14,6 +14,8 @@ pub(crate) struct Rule {
     pub(crate) is_rate_limited: bool,
     /// Whether pages of other origins are refused, since they could hold streams open.
     pub(crate) streams_events: bool,
+    /// Whether problems also carry `error` and `message`, as clients of workflows expect.
+    pub(crate) names_errors: bool,
     /// The query parameters that each described method takes.
     pub(crate) query_params: Vec<(Method, Vec<String>)>,
 }

@@ -87,6 +87,18 @@ impl ServiceCatalog {
         }
     }
 
+    /// Those of these names that no service has, as far as the registry tells in time.
+    pub(crate) async fn unknown(&self, names: Vec<String>) -> Vec<String> {
+        let asked = dynamic::catalog(&*self.discovery);
+        let Ok(Ok(catalog)) = tokio::time::timeout(REGISTRY_TIMEOUT, asked).await else {
+            return Vec::new();
+        };
+        let services = &catalog.services;
+        let is_known =
+            |name: &str| discovery::resolve(name, |name| services.get(name), |_| None).is_some();
+        names.into_iter().filter(|name| !is_known(name)).collect()
+    }
+
     /// Every service, by name.
     ///
     /// # Errors

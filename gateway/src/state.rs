@@ -9,7 +9,7 @@ use work::{QueueKeys, StoreMonitor};
 
 use crate::{
     event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, rate_limit::RateLimiter,
-    rules::Rules, services::ServiceCatalog,
+    rules::Rules, services::ServiceCatalog, workflows::Workflows,
 };
 
 /// How long an answer waits for its warning.
@@ -30,6 +30,7 @@ pub(crate) struct Gateway {
     pub(crate) metrics: Metrics,
     pub(crate) proxies: Vec<Network>,
     pub(crate) event_streams: EventStreams,
+    pub(crate) workflows: Workflows,
     /// Which hosts and pages are answered.
     pub(crate) web: WebPolicy,
     /// What is checked before a request reaches its endpoint.
@@ -64,6 +65,7 @@ impl Gateway {
             jobs,
             calls: DynamicClient::new(transport, options),
             services: ServiceCatalog::new(context.discovery.clone()),
+            workflows: Workflows::new(context, work::open_runs(context)?, keys.store_timeout),
             rate_limiter: RateLimiter::new(keys.request_rate, keys.request_burst),
             metrics: Metrics::new(&context.registry),
             proxies: context.keys.connections.trusted_proxies.clone(),
@@ -80,6 +82,20 @@ impl Gateway {
     /// The queue that a name means.
     pub(crate) fn queue(&self, name: Option<&str>) -> String {
         self.queue_keys.queue(name)
+    }
+
+    /// The functions of a workflow that nobody serves now, in words. Their nodes are skipped.
+    pub(crate) async fn unserved(&self, document: &serde_json::Value) -> Vec<String> {
+        let functions = crate::workflows::ir::functions(document);
+        let services = functions.iter().map(|(_, service)| service.clone());
+        let unknown = self.services.unknown(services.collect()).await;
+        let unserved = functions
+            .iter()
+            .filter(|(_, service)| unknown.contains(service));
+        let words = unserved.map(|(node, service)| {
+            format!("node {node}: nobody serves {service:?} now, so the node would be skipped")
+        });
+        words.collect()
     }
 
     /// Submits a job.

@@ -17,6 +17,7 @@ mod status;
 mod tap;
 mod top;
 mod up;
+mod workflows;
 
 use clap::Parser;
 
@@ -55,6 +56,7 @@ subcommands! {
         Drain(drain::Drain),
         Jobs(jobs::Jobs),
         Schedules(schedules::Schedules),
+        Workflows(workflows::Workflows),
         #[command(subcommand)]
         Bench(bench::Bench),
         Completion(completion::Completion),

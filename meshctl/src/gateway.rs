@@ -11,7 +11,9 @@ use std::{
 use anyhow::{Context as _, bail, ensure};
 use clap::Args;
 use http::Uri;
-use reqwest::{Certificate, Client, Method, Response, StatusCode, header, redirect::Policy};
+use reqwest::{
+    Certificate, Client, Method, RequestBuilder, Response, StatusCode, header, redirect::Policy,
+};
 use serde_json::Value;
 use telemetry::{error_chain, root_cause};
 use tokio::time::{sleep, timeout};
@@ -68,7 +70,11 @@ impl GatewayArgs {
             }
         }
         let http = http.build().context("set up TLS")?;
-        Ok(GatewayClient { http, base })
+        Ok(GatewayClient {
+            http,
+            base,
+            user: None,
+        })
     }
 }
 
@@ -124,6 +130,8 @@ fn base(text: &str) -> anyhow::Result<Url> {
 pub(crate) struct GatewayClient {
     http: Client,
     base: Url,
+    /// Who asks, where a door wants to know.
+    user: Option<String>,
 }
 
 impl GatewayClient {
@@ -136,6 +144,11 @@ impl GatewayClient {
         url
     }
 
+    /// A client that says who asks.
+    pub(crate) fn with_user(self, user: Option<String>) -> Self {
+        Self { user, ..self }
+    }
+
     /// The answer to a GET.
     pub(crate) async fn get(&self, url: &Url) -> anyhow::Result<Value> {
         self.request(Method::GET, url, None).await
@@ -144,6 +157,21 @@ impl GatewayClient {
     /// The answer to a POST.
     pub(crate) async fn post(&self, url: &Url, body: Option<&Value>) -> anyhow::Result<Value> {
         self.request(Method::POST, url, body).await
+    }
+
+    /// The answer to a POST that is done once under its key, however often it is sent.
+    pub(crate) async fn post_once(
+        &self,
+        url: &Url,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<Value> {
+        self.keyed(Method::POST, url, body, key).await
+    }
+
+    /// The answer to a PATCH.
+    pub(crate) async fn patch(&self, url: &Url, body: &Value) -> anyhow::Result<Value> {
+        self.request(Method::PATCH, url, Some(body)).await
     }
 
     /// The answer to a DELETE.
@@ -161,9 +189,22 @@ impl GatewayClient {
         url: &Url,
         body: Option<&Value>,
     ) -> anyhow::Result<Value> {
+        self.keyed(method, url, body, None).await
+    }
+
+    async fn keyed(
+        &self,
+        method: Method,
+        url: &Url,
+        body: Option<&Value>,
+        key: Option<&str>,
+    ) -> anyhow::Result<Value> {
         loop {
             let request = self.http.request(method.clone(), url.clone());
-            let mut request = request.timeout(RESPONSE_TIMEOUT);
+            let mut request = self.named(request.timeout(RESPONSE_TIMEOUT));
+            if let Some(key) = key {
+                request = request.header("idempotency-key", key);
+            }
             if let Some(body) = body {
                 request = request
                     .header(header::CONTENT_TYPE, "application/json")
@@ -177,6 +218,13 @@ impl GatewayClient {
         }
     }
 
+    fn named(&self, request: RequestBuilder) -> RequestBuilder {
+        match &self.user {
+            Some(user) => request.header("x-user-id", user),
+            None => request,
+        }
+    }
+
     async fn read(&self, answer: Response) -> anyhow::Result<Value> {
         let status = answer.status();
         let text = answer.bytes().await.map_err(|error| self.failure(&error))?;
@@ -185,7 +233,7 @@ impl GatewayClient {
 
     /// Events, those after a cursor; all for an empty one. `None` when there are no more.
     pub(crate) async fn events(&self, url: &Url, cursor: &str) -> anyhow::Result<Option<Events>> {
-        let mut request = self.http.get(url.clone());
+        let mut request = self.named(self.http.get(url.clone()));
         request = request.header(header::ACCEPT, "text/event-stream");
         if !cursor.is_empty() {
             request = request.header("last-event-id", cursor);

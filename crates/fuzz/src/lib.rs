@@ -16,6 +16,7 @@ mod hpack;
 pub mod mutate;
 mod scanner;
 mod text;
+mod workflows;
 
 #[path = "../../relay/tests/support/mod.rs"]
 mod support;
@@ -64,6 +65,24 @@ pub const TARGETS: &[Target] = &[
         about: "a job's id that is read is written as it was",
         run: text::job_id,
         seeds: text::job_ids,
+    },
+    Target {
+        name: "workflow",
+        about: "a workflow is refused, or a run of it ends and comes back from its records",
+        run: workflows::workflow,
+        seeds: workflows::workflows,
+    },
+    Target {
+        name: "patch",
+        about: "a patch is refused and changes nothing, or the patched run comes back from its records",
+        run: workflows::patch,
+        seeds: workflows::patches,
+    },
+    Target {
+        name: "expression",
+        about: "an expression is refused, or has a value or none, in bounded time",
+        run: workflows::expression,
+        seeds: workflows::expressions,
     },
 ];
 

@@ -12,6 +12,7 @@ mod error;
 mod event;
 mod hub;
 mod ids;
+pub mod link;
 mod run;
 mod shard;
 mod share;

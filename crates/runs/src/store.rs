@@ -6,7 +6,7 @@ use crate::{
     Approval, ApprovalFilter, Artifact, Changes, Command, CommandAnswer, Commit, CommitOutcome,
     CreateOutcome, Decision, DecisionOutcome, Error, EventCursor, EventFilter, EventPage,
     InboxItem, Interest, NewRun, NewVersion, OutboxEntry, OwnerLimits, RunFilter, RunPage,
-    RunRecord, Scope, ShardLease, StoredRun, Tag, TagMove, TimerRow, Version,
+    RunRecord, RunSummary, Scope, ShardLease, StoredRun, Tag, TagMove, TimerRow, Version,
 };
 
 /// A place where workflows and runs are kept. Every method is one transaction.
@@ -86,6 +86,11 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
 
     /// A run with all that is kept of it. [`Error::NotFound`].
     async fn run(&self, run_id: &str) -> Result<RunRecord, Error>;
+
+    /// A run as lists show it. [`Error::NotFound`].
+    async fn summary(&self, run_id: &str) -> Result<RunSummary, Error> {
+        Ok(self.run(run_id).await?.summary)
+    }
 
     /// Runs, latest first.
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage, Error>;

@@ -1,6 +1,7 @@
 //! The table of stores: where runs can be kept. Each row passes the same conformance suite.
 
 mod admission;
+mod find;
 mod follow;
 mod naming;
 mod nowhere;
@@ -11,7 +12,7 @@ mod questions;
 mod retention;
 mod sqlite;
 
-use std::{sync::Arc, time::Duration};
+use std::{path::PathBuf, sync::Arc, time::Duration};
 
 pub use nowhere::Nowhere;
 
@@ -24,6 +25,8 @@ pub struct StoreOptions {
     pub timeout: Duration,
     /// Connections to PostgreSQL at a time, besides the one that listens.
     pub connections: usize,
+    /// PEM file of the authorities that a PostgreSQL over TLS is trusted by; the system's without one.
+    pub authority: Option<PathBuf>,
 }
 
 impl Default for StoreOptions {
@@ -31,6 +34,7 @@ impl Default for StoreOptions {
         Self {
             timeout: Duration::from_secs(5),
             connections: 8,
+            authority: None,
         }
     }
 }

@@ -13,7 +13,7 @@ use mesh_runs::{
     CommitOutcome, Error, EventCursor, EventFilter, Interest, RunStore, StoreOptions, open,
 };
 use support::{change, commit, commit_of, create, ended, events, lease, lease_of, new_run};
-use testkit::{Postgres, Signal, until};
+use testkit::{Certificate, Postgres, Signal, until};
 
 const SOON: Duration = Duration::from_secs(20);
 /// What "at once" is on a busy machine.
@@ -256,6 +256,35 @@ async fn events_have_a_partition_of_their_week_and_empty_ones_of_the_past_go() {
     // Partitions that cannot be made beside them are left out, the others made.
     store.sweep(now).await.unwrap();
     assert_eq!(count(partitions).await, before - 1);
+}
+
+#[tokio::test]
+async fn a_postgres_over_tls_is_trusted_by_its_authority_and_not_by_another() {
+    let (own, other) = (
+        Certificate::for_host("127.0.0.1"),
+        Certificate::for_host("127.0.0.1"),
+    );
+    let server = Postgres::over_tls(&own).await;
+    let plain = server.database().await;
+    let folder = tempfile::tempdir().unwrap();
+    let check = async |address: &str, authority: &Certificate, name| {
+        let [authority, _] = authority.write(folder.path(), name);
+        let options = StoreOptions {
+            authority: Some(authority),
+            ..options()
+        };
+        open(address, &options).unwrap().check().await
+    };
+    let over_tls = format!("{plain}?sslmode=require");
+    check(&over_tls, &own, "own").await.unwrap();
+    let refused = check(&over_tls, &other, "other").await;
+    assert!(matches!(refused, Err(Error::Unavailable(_))), "{refused:?}");
+    check(&plain, &other, "other").await.unwrap();
+    let wrong = StoreOptions {
+        authority: Some(folder.path().join("none.pem")),
+        ..options()
+    };
+    assert!(matches!(open(&plain, &wrong), Err(Error::Invalid(_))));
 }
 
 #[tokio::test]

@@ -4,7 +4,10 @@ use std::{
     fs,
     io::{Read as _, Write as _},
     net::TcpStream,
-    os::unix::{fs::chown, process::CommandExt as _},
+    os::unix::{
+        fs::{PermissionsExt as _, chown},
+        process::CommandExt as _,
+    },
     path::{Path, PathBuf},
     process::Command,
     sync::atomic::{AtomicUsize, Ordering},
@@ -13,10 +16,12 @@ use std::{
 
 use tempfile::TempDir;
 
-use crate::{Process, process::Signal, tools, until};
+use crate::{Certificate, Process, process::Signal, tools, until};
 
 /// How long it may take to serve, on a busy machine; after a kill it reads its log first.
 const START: Duration = Duration::from_secs(40);
+/// What the files of its certificate and key are called.
+const TLS: &str = "server";
 /// Who runs it: it refuses root.
 const USER: &str = "postgres";
 
@@ -32,6 +37,15 @@ pub struct Postgres {
 impl Postgres {
     /// Starts one, with an empty cluster.
     pub async fn start() -> Self {
+        Self::start_with(None).await
+    }
+
+    /// Starts one that also speaks TLS, with this certificate.
+    pub async fn over_tls(certificate: &Certificate) -> Self {
+        Self::start_with(Some(certificate)).await
+    }
+
+    async fn start_with(certificate: Option<&Certificate>) -> Self {
         let folder = TempDir::with_prefix("postgres-").expect("a temporary folder");
         if let Some((user, group)) = other_user() {
             chown(folder.path(), Some(user), Some(group)).expect("root may give a folder away");
@@ -47,6 +61,16 @@ impl Postgres {
             "initdb: {}",
             String::from_utf8_lossy(&made.stderr)
         );
+        if let Some(certificate) = certificate {
+            for file in certificate.write(folder.path(), TLS) {
+                // It takes no key that others may read.
+                fs::set_permissions(&file, fs::Permissions::from_mode(0o600))
+                    .expect("its own file");
+                if let Some((user, group)) = other_user() {
+                    chown(&file, Some(user), Some(group)).expect("root may give a file away");
+                }
+            }
+        }
         let command = |[port]: [u16; 1]| command(port, &folder);
         let serves = async |[port]: [u16; 1]| answers(port);
         let ([port], process) = Process::on_free_ports("postgres", START, command, serves).await;
@@ -171,6 +195,15 @@ fn command(port: u16, folder: &TempDir) -> Command {
         "log_min_messages=warning",
     ] {
         command.args(["-c", setting]);
+    }
+    let [certificate, key] = ["pem", "key"].map(|of| folder.path().join(TLS).with_extension(of));
+    if certificate.exists() {
+        for (setting, file) in [("ssl_cert_file", certificate), ("ssl_key_file", key)] {
+            command
+                .arg("-c")
+                .arg(format!("{setting}={}", file.display()));
+        }
+        command.args(["-c", "ssl=on"]);
     }
     command
 }

@@ -47,6 +47,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_of_any_program() {
         let set = [
             ("access_log", path("access.log")),
             ("jobs_path", path("jobs")),
+            ("workflows_path", path("workflows")),
             ("out_dir", path("out")),
             ("docs_dir", path("")),
             ("model_url", "http://127.0.0.1:9/v1".to_owned()),

@@ -3,13 +3,13 @@
 use std::{
     collections::BTreeMap,
     fmt::Write as _,
-    path::Path,
+    path::{Path, PathBuf},
     sync::{Arc, Weak},
     time::Duration,
 };
 
 use anyhow::Context as _;
-use config::{Secret, duration, integer, keys, optional, port, secret, text};
+use config::{Secret, duration, integer, keys, optional, path, port, secret, text};
 use parking_lot::Mutex;
 use runs::{Nowhere, RunStore, StoreOptions};
 
@@ -23,6 +23,9 @@ keys! {
             is_postgres,
             "a URL such as postgres://user:password@host:5432/database",
         ),
+        /// PEM file of the authorities that a PostgreSQL with `?sslmode=require` in `database_url` is
+        /// trusted by. Empty: the system's. Without that mode there is no TLS.
+        database_cacert: Option<PathBuf> = path(),
         /// Host of the PostgreSQL that keeps workflows, or the folder of its socket.
         postgres_host: Option<String> = optional(),
         /// Port of `postgres_host`.
@@ -87,6 +90,7 @@ impl RunKeys {
         StoreOptions {
             timeout: self.database_timeout.max(Duration::from_millis(1)),
             connections: self.database_connections,
+            authority: self.database_cacert.clone(),
         }
     }
 
@@ -187,9 +191,14 @@ mod tests {
 
     #[test]
     fn the_options_of_the_store_of_workflows_come_from_the_keys() {
-        let keys = keys(&[("database_connections", "3"), ("database_timeout", "7s")]);
+        let keys = keys(&[
+            ("database_connections", "3"),
+            ("database_timeout", "7s"),
+            ("database_cacert", "ca.pem"),
+        ]);
         let options = keys.options();
         assert_eq!((options.connections, options.timeout.as_secs()), (3, 7));
+        assert_eq!(options.authority.as_deref(), Some(Path::new("ca.pem")));
         let (default, own) = (StoreOptions::default(), RunKeys::default().options());
         assert_eq!(format!("{default:?}"), format!("{own:?}"));
     }

@@ -5,6 +5,7 @@
 
 mod compile;
 mod eval;
+mod operations;
 mod time;
 mod value;
 

@@ -126,10 +126,8 @@ impl<'t> Pointer<'t> {
             None => return None,
             Some(rest) => {
                 let parts = rest.split('/').map(|part| {
-                    let escapes = part.split('~').skip(1);
-                    let fits = escapes
-                        .map(|after| after.starts_with(['0', '1']))
-                        .all(|fits| fits);
+                    let mut escapes = part.split('~').skip(1);
+                    let fits = escapes.all(|after| after.starts_with(['0', '1']));
                     fits.then(|| part.replace("~1", "/").replace("~0", "~"))
                 });
                 parts.collect::<Option<Vec<_>>>()?

@@ -1,16 +1,19 @@
 //! A run of a workflow.
 
+mod again;
 mod compute;
 mod control;
 mod edges;
 mod fork;
 mod items;
 mod key;
+mod loops;
 mod machine;
 mod patches;
 mod records;
 mod start;
 mod state;
+mod undo;
 mod view;
 
 use std::{collections::BTreeMap, sync::Arc};
@@ -254,7 +257,7 @@ impl Run {
         records: &RunRecords,
         blob: &mut dyn FnMut(&str) -> Option<Value>,
     ) -> Result<Self, Refusal> {
-        Self::load_records(workflow, records, blob).map_err(records::damaged)
+        Self::load_records(workflow, records, blob).map_err(|message| records::damaged(&message))
     }
 
     /// The blobs that records name, so that they can be fetched before [`Run::load`].
@@ -355,10 +358,12 @@ impl Run {
             };
             match state.undo {
                 Undo::Running => return Some((id.to_string(), state.iteration, true)),
-                Undo::No if state.status == NodeStatus::Completed && undoes() => {
-                    if latest.is_none_or(|(_, known)| known.ended < state.ended) {
-                        latest = Some((id, state));
-                    }
+                Undo::No
+                    if state.status == NodeStatus::Completed
+                        && latest.is_none_or(|(_, known)| known.ended < state.ended)
+                        && undoes() =>
+                {
+                    latest = Some((id, state));
                 }
                 _ => {}
             }
@@ -367,7 +372,7 @@ impl Run {
     }
 
     /// Nodes and all that is after them.
-    fn from_on(&self, begins: &[usize]) -> Vec<bool> {
+    fn after(&self, begins: &[usize]) -> Vec<bool> {
         let mut reached = vec![false; self.nodes.len()];
         let mut open = begins.to_vec();
         while let Some(at) = open.pop() {

@@ -1,5 +1,6 @@
 //! A workflow: the graph, read and checked.
 
+mod approval;
 mod config;
 mod graph;
 mod read;
@@ -9,7 +10,8 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
-pub(crate) use self::config::{Config, ForEach, Item, Kind, Subject, Transform, approval_options};
+pub(crate) use self::approval::approval_options;
+pub(crate) use self::config::{Config, ForEach, Item, Kind, Subject, Transform};
 pub(crate) use self::read::{MAX_DEPTH, length, too_deep};
 use crate::{expression::Expression, patch};
 

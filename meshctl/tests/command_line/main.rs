@@ -14,3 +14,4 @@ mod tap;
 mod tls;
 mod traffic;
 mod up;
+mod workflows;

@@ -1,7 +1,9 @@
-//! The runner's health over HTTP: `/health` and `/metrics`, as its predecessors answered them.
+//! The runner's health over HTTP: `/health` and `/metrics`, as its predecessors answered them, and
+//! `/test/chat`, which gives a task to an agent without a job.
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, convert::Infallible, sync::Arc, time::Duration};
 
+use dynamic::DynamicCall;
 use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
 use serde_json::json;
 use service::{
@@ -10,10 +12,17 @@ use service::{
 };
 use tokio::time::timeout;
 use tower::Service;
+use url::form_urlencoded;
 use work::StoreMonitor;
+
+use crate::handler::AttemptHandler;
 
 /// How long the queue may take to answer before the runner counts as unhealthy.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// The method that a task of `/test/chat` calls, and how long it may take.
+const EXECUTE: &str = "agentplatform.AgentService/ExecuteTask";
+const CHAT_TIMEOUT: Duration = Duration::from_secs(60);
 
 /// The HTTP API of the runner's port.
 pub(crate) struct HttpApi {
@@ -21,15 +30,23 @@ pub(crate) struct HttpApi {
     store_monitor: Arc<StoreMonitor>,
     workers: usize,
     web: WebPolicy,
+    /// Who asks agents.
+    handler: Arc<AttemptHandler>,
 }
 
 impl HttpApi {
-    pub(crate) fn new(context: Context, store_monitor: Arc<StoreMonitor>, workers: usize) -> Self {
+    pub(crate) fn new(
+        context: Context,
+        store_monitor: Arc<StoreMonitor>,
+        workers: usize,
+        handler: Arc<AttemptHandler>,
+    ) -> Self {
         Self {
             web: context.web_policy(),
             context,
             store_monitor,
             workers,
+            handler,
         }
     }
 
@@ -67,6 +84,15 @@ impl HttpApi {
         if let Some(answer) = answers::probe(&self.context, method, path) {
             return answer;
         }
+        if path == "/test/chat" {
+            return match *method {
+                Method::POST => self.chat(request.uri.query().unwrap_or_default()).await,
+                _ => {
+                    let problem = problem(StatusCode::METHOD_NOT_ALLOWED, "use POST");
+                    answers::allowing(problem, "POST")
+                }
+            };
+        }
         match (path, matches!(*method, Method::GET | Method::HEAD)) {
             ("/health", true) => self.health().await,
             ("/metrics", true) => self.metrics(&request.headers).await,
@@ -76,7 +102,7 @@ impl HttpApi {
             }
             _ => problem(
                 StatusCode::NOT_FOUND,
-                "expected /health, /metrics, /healthz or /readyz",
+                "expected /health, /metrics, /healthz, /readyz or /test/chat",
             ),
         }
     }
@@ -109,6 +135,40 @@ impl HttpApi {
         };
         report["error"] = telemetry::redact(&error).into();
         answers::json(StatusCode::SERVICE_UNAVAILABLE, &report)
+    }
+
+    /// Gives the query's `task` to the agent that suits it best, and answers as it did.
+    async fn chat(&self, query: &str) -> Answer {
+        let given = form_urlencoded::parse(query.as_bytes()).find(|(name, _)| name == "task");
+        let Some((_, task)) = given.filter(|(_, task)| !task.trim().is_empty()) else {
+            return problem(
+                StatusCode::UNPROCESSABLE_ENTITY,
+                "the query has no task: ?task=…",
+            );
+        };
+        if self.draining() {
+            return problem(StatusCode::SERVICE_UNAVAILABLE, "Service not running");
+        }
+        let runtime = &self.handler.runtime;
+        let agents = runtime.agents.best([&*task].into_iter()).await;
+        let agent = agents.into_iter().next().unwrap_or_default();
+        let message = json!({"agent_id": agent, "input": task, "session_id": "test"});
+        let call = DynamicCall {
+            service: agent,
+            method: EXECUTE.to_owned(),
+            timeout: Some(CHAT_TIMEOUT),
+            metadata: BTreeMap::new(),
+        };
+        match runtime.calls.call(&call, message).await {
+            Ok(answer) => {
+                let report = json!({"status": "success", "result": answer.message});
+                answers::json(StatusCode::OK, &report)
+            }
+            Err(status) => {
+                let text = telemetry::redact(status.message()).into_owned();
+                problem(StatusCode::BAD_GATEWAY, &text)
+            }
+        }
     }
 
     async fn metrics(&self, headers: &HeaderMap) -> Answer {

@@ -102,7 +102,8 @@ impl Runner {
         });
         // Without its store it cannot work.
         let store_monitor = StoreMonitor::start(&self.context, &self.jobs, Severity::NotReady);
-        let api = HttpApi::new(self.context, store_monitor, room * queues.len());
+        let places = room * queues.len();
+        let api = HttpApi::new(self.context, store_monitor, places, self.handler.clone());
         let http = HttpListener::new(backend);
         http.serve(listener, api.service())?;
         Ok(Arc::new(RunningWorkers {

@@ -30,7 +30,7 @@ use tokio::{
 use workflow::Limits;
 
 use self::{
-    active::{ActiveRun, Owner},
+    active::{ActiveRun, Owner, Window},
     change::{Changes, Incoming},
     commit::{Commits, Stored},
     compare::Compared,
@@ -97,7 +97,7 @@ enum Done {
     /// The leases, and whether the shards are still to be given up.
     Leased(Result<Vec<ShardLease>, Error>, bool),
     Shard(u16, u64, Result<ShardContent, Error>),
-    Queued(Result<(Vec<LoadedRun>, Vec<BrokenRun>), Error>),
+    Queued(Result<intake::Taken, Error>),
     Inbox(Result<Vec<InboxItem>, Error>),
     Timers(Result<(Vec<TimerRow>, Option<u64>), Error>),
     Approvals(Result<bool, Error>),
@@ -107,6 +107,7 @@ enum Done {
     Carried(u16, u64, u64, Result<(), String>),
     Acknowledged(String, Vec<(String, Vec<String>)>, Result<(), jobs::Error>),
     Compared(Result<Vec<Compared>, jobs::Error>),
+    Depth(Result<u64, jobs::Error>),
     Child(children::Resolved),
     Swept(Result<usize, Error>),
     Reader,
@@ -164,6 +165,10 @@ pub(crate) struct Core {
     shards: BTreeMap<u16, Shard>,
     runs: HashMap<String, ActiveRun>,
     owners: HashMap<String, Owner>,
+    window: Window,
+    probing: Look,
+    /// Whether queued runs were left because there are as many in memory as there may be.
+    no_room: bool,
     /// What came for runs that are not in memory.
     waiting: HashMap<String, Vec<Incoming>>,
     to_load: VecDeque<String>,
@@ -204,6 +209,9 @@ impl Core {
             shards: BTreeMap::new(),
             runs: HashMap::new(),
             owners: HashMap::new(),
+            window: Window::default(),
+            probing: Look::new(now),
+            no_room: false,
             waiting: HashMap::new(),
             to_load: VecDeque::new(),
             loading: false,
@@ -320,6 +328,7 @@ impl Core {
                 self.look_at_approvals(now);
             }
             self.compare(now);
+            self.probe(now);
             self.evict(now);
             self.sweep(now);
         }
@@ -331,11 +340,13 @@ impl Core {
         let intake = [&self.queued, &self.inbox, &self.timers, &self.approvals];
         let ready = self.shards.values().any(|shard| shard.ready);
         let takes = ready && self.changes.len() < MAX_UNSTORED;
+        let probes = (self.window.held > 0).then_some(&self.probing);
         let sweeps = self.shards.contains_key(&0).then_some(&self.sweeping);
         let looks = always
             .into_iter()
             .chain(intake.into_iter().filter(|_| takes))
             .chain(sweeps)
+            .chain(probes)
             .filter(|look| !look.busy && !self.stopping)
             .map(|look| look.at);
         let more = [self.commits.wake(&self.changes), self.effects.wake()];
@@ -378,9 +389,10 @@ impl Core {
                 self.carried(shard, epoch, number, outcome);
             }
             Done::Acknowledged(queue, cursors, outcome) => {
-                self.acknowledged(queue, cursors, outcome);
+                self.acknowledged(&queue, cursors, outcome);
             }
             Done::Compared(compared) => self.compared(compared),
+            Done::Depth(depth) => self.probed(&depth),
             Done::Child(resolved) => self.child_resolved(resolved),
             Done::Swept(swept) => {
                 self.sweeping.again(Instant::now() + SWEEP);
@@ -475,6 +487,7 @@ impl Core {
             &mut self.comparing,
             &mut self.evicting,
             &mut self.sweeping,
+            &mut self.probing,
         ] {
             look.again(now + Duration::from_millis(200));
         }

@@ -21,8 +21,19 @@ pub(crate) struct ShardState {
 pub(crate) struct Reading {
     page: EventPage,
     limit: usize,
-    /// Shards that are left: after which number, and up to which.
-    left: Vec<(u16, u64, u64)>,
+    left: Vec<Part>,
+}
+
+/// Events of a shard that are to be read.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Part {
+    pub(crate) shard: u16,
+    /// After this number.
+    pub(crate) after: u64,
+    /// Up to this number.
+    pub(crate) upto: u64,
+    /// There are more, and the last one may be in the middle of a range.
+    pub(crate) cut: bool,
 }
 
 impl Reading {
@@ -53,7 +64,12 @@ impl Reading {
                     true => state.last,
                     false => state.last.min(seen.saturating_add(WINDOW)),
                 };
-                left.push((shard, seen, window));
+                left.push(Part {
+                    shard,
+                    after: seen,
+                    upto: window,
+                    cut: window < state.last,
+                });
             }
         }
         // Those that a full page leaves out are read first by the one after it: it begins elsewhere.
@@ -68,8 +84,8 @@ impl Reading {
         }
     }
 
-    /// Which shard is read next: after which number, and up to which.
-    pub(crate) fn next(&mut self) -> Option<(u16, u64, u64)> {
+    /// What is read next.
+    pub(crate) fn next(&mut self) -> Option<Part> {
         match self.left() {
             0 => None,
             _ => self.left.pop(),

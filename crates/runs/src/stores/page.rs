@@ -10,6 +10,15 @@ pub(crate) fn limit(asked: usize) -> usize {
     asked.clamp(1, MOST)
 }
 
+/// Runs that were found in several ways, latest first and each once.
+pub(crate) fn in_order(mut runs: Vec<RunSummary>) -> Vec<RunSummary> {
+    runs.sort_by(|one, other| {
+        (other.submitted_at, &other.run_id).cmp(&(one.submitted_at, &one.run_id))
+    });
+    runs.dedup_by(|one, other| one.run_id == other.run_id);
+    runs
+}
+
 /// A page of one run more than it has, if there are more.
 pub(crate) fn of(mut runs: Vec<RunSummary>, limit: usize) -> RunPage {
     let more = runs.len() > limit;

@@ -21,6 +21,7 @@ mod search;
 mod sweep;
 mod tags;
 mod take;
+mod tls;
 
 use std::{
     collections::HashMap,
@@ -33,7 +34,7 @@ use tokio::{
     sync::{mpsc, oneshot},
     task::JoinSet,
 };
-use tokio_postgres::Config;
+use tokio_postgres::{Config, config::SslMode};
 
 use self::{
     call::Call,
@@ -46,8 +47,8 @@ use crate::{
     Approval, ApprovalFilter, Artifact, Changes, Command, CommandAnswer, Commit, CommitOutcome,
     CreateOutcome, Decision, DecisionOutcome, Error, EventCursor, EventFilter, EventPage,
     InboxItem, Interest, NewRun, NewVersion, OutboxEntry, OwnerLimits, RunFilter, RunPage,
-    RunRecord, RunStore, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget, TimerRow, Version,
-    hub::Hub,
+    RunRecord, RunStore, RunSummary, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget,
+    TimerRow, Version, hub::Hub,
 };
 
 /// How many new runs may wait for a transaction.
@@ -75,7 +76,7 @@ impl Postgres {
         let (requests, waiting) = mpsc::channel(WAITING);
         Ok(Self {
             name: listener::name(&config),
-            pool: Arc::new(Pool::new(config, options)),
+            pool: Arc::new(Pool::new(config, options)?),
             hub: Arc::default(),
             own: rand::random(),
             last_served: Mutex::default(),
@@ -118,21 +119,27 @@ fn config(address: &str, options: &StoreOptions) -> Result<Config, Error> {
         let cause = error.source().map(ToString::to_string).unwrap_or_default();
         Error::Invalid(format!("the address of the database: {error}: {cause}"))
     })?;
-    let timeout = options.timeout.as_millis();
+    // TLS that nobody asked for would cost each connection two more waits, and check nothing.
+    if config.get_ssl_mode() == SslMode::Prefer {
+        config.ssl_mode(SslMode::Disable);
+    }
+    // PostgreSQL counts it in 31 bits of milliseconds.
+    let timeout = options.timeout.min(Duration::from_secs(3600));
+    let milliseconds = timeout.as_millis();
     let own = config.get_options().unwrap_or_default();
-    // Statements are few and each has its index: plans are made once, and never by a look at how large
-    // tables are at the time. A client that stops in the middle of a transaction keeps no locks.
+    // Statements are few and each has its index, in the order of its page: plans are made once, and never
+    // by a look at how large tables are at the time. A client that stops in the middle of a transaction keeps no locks.
     let settings = format!(
-        "-c statement_timeout={timeout} -c idle_in_transaction_session_timeout={timeout} \
+        "-c statement_timeout={milliseconds} -c idle_in_transaction_session_timeout={milliseconds} \
          -c plan_cache_mode=force_generic_plan -c enable_seqscan=off -c enable_hashjoin=off \
-         -c enable_mergejoin=off -c jit=off -c synchronous_commit=on {own}"
+         -c enable_mergejoin=off -c enable_bitmapscan=off -c jit=off -c synchronous_commit=on {own}"
     );
     config
         .options(settings)
         .application_name("mesh-runs")
-        .connect_timeout(options.timeout)
+        .connect_timeout(timeout)
         .keepalives_idle(Duration::from_secs(10))
-        .tcp_user_timeout(options.timeout.max(Duration::from_secs(1)));
+        .tcp_user_timeout(timeout.max(Duration::from_secs(1)));
     Ok(config)
 }
 
@@ -246,6 +253,11 @@ impl RunStore for Postgres {
             .into_iter()
             .next()
             .ok_or_else(|| admission::unknown_run(run_id))
+    }
+
+    async fn summary(&self, run_id: &str) -> Result<RunSummary, Error> {
+        let found = load::one_summary(&mut self.session().await?, run_id).await?;
+        found.ok_or_else(|| admission::unknown_run(run_id))
     }
 
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage, Error> {

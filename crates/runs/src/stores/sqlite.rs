@@ -33,8 +33,8 @@ use crate::{
     Approval, ApprovalFilter, Artifact, Changes, Command, CommandAnswer, Commit, CommitOutcome,
     CreateOutcome, Decision, DecisionOutcome, Error, EventCursor, EventFilter, EventPage,
     InboxItem, Interest, NewRun, NewVersion, OutboxEntry, OwnerLimits, RunFilter, RunPage,
-    RunRecord, RunStore, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget, TimerRow, Version,
-    hub::Hub, share,
+    RunRecord, RunStore, RunSummary, Scope, ShardLease, StoredRun, Tag, TagMove, TagTarget,
+    TimerRow, Version, hub::Hub, share,
 };
 
 /// A folder with a database, open in this process alone.
@@ -192,6 +192,14 @@ impl RunStore for Sqlite {
         let run_id = run_id.to_owned();
         self.read(move |db| {
             load::record(db, &run_id)?.ok_or_else(|| admission::unknown_run(&run_id))
+        })
+        .await
+    }
+
+    async fn summary(&self, run_id: &str) -> Result<RunSummary, Error> {
+        let run_id = run_id.to_owned();
+        self.read(move |db| {
+            load::one_summary(db, &run_id)?.ok_or_else(|| admission::unknown_run(&run_id))
         })
         .await
     }

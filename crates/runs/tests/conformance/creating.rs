@@ -18,6 +18,9 @@ async fn a_run_is_kept_as_it_was_given_and_created_once() {
         assert_eq!(again, CreateOutcome::Existing(run.run_id.clone()));
         let found = store.run(&run.run_id).await.unwrap();
         let summary = found.summary;
+        assert_eq!(summary, store.summary(&run.run_id).await.unwrap());
+        let unknown = store.summary("unknown").await;
+        assert!(matches!(unknown, Err(Error::NotFound(_))), "{unknown:?}");
         assert_eq!(summary.status, "QUEUED");
         assert_eq!((summary.owner, summary.tag), (run.owner, run.tag));
         assert_eq!((summary.base, summary.labels), (run.base, run.labels));

@@ -162,3 +162,34 @@ async fn a_reader_is_told_when_events_are_kept_no_more() {
         assert_eq!((page.missed, page.events.len()), (true, 1));
     }
 }
+
+#[tokio::test]
+async fn a_long_history_is_read_in_parts_that_leave_nothing_out() {
+    for fixture in stores().await {
+        let store = &*fixture.store;
+        let leases = lease(store, "r").await;
+        let run = run_in(3, "ann");
+        create(store, &run).await;
+        let held = lease_of(&leases, &run.run_id);
+        for part in 0..4 {
+            let mut next = change(&run.run_id);
+            next.events = events(part * 7001 + 1..=(part + 1) * 7001);
+            commit(store, &held, next).await;
+        }
+        let expected: Vec<_> = (1..=28_004).map(|seq| (3, seq)).collect();
+        let of = |run_id: Option<&str>, owner: Option<&str>| EventFilter {
+            run_id: run_id.map(ToOwned::to_owned),
+            owner: owner.map(ToOwned::to_owned),
+        };
+        for filter in [
+            of(None, None),
+            of(None, Some("ann")),
+            of(Some(&run.run_id), None),
+        ] {
+            let (seen, _) = read(store, &filter, &EventCursor::default(), 6000).await;
+            assert!(seen == expected, "{} {filter:?}", fixture.scheme);
+        }
+        let (seen, end) = read(store, &of(None, Some("ben")), &EventCursor::default(), 10).await;
+        assert_eq!((seen.len(), end), (0, store.last_event().await.unwrap()));
+    }
+}

@@ -31,8 +31,9 @@ async fn heard(store: &dyn RunStore, name: &str, until: impl Fn(&Changes) -> boo
     sum
 }
 
-/// Everything that was before is heard of.
+/// Everything that was before is heard of, that the store is there included.
 async fn begin(store: &dyn RunStore, name: &str) {
+    store.check().await.unwrap();
     let all = [
         Interest::Inbox(u64::MAX),
         Interest::Events,

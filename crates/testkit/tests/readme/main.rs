@@ -65,6 +65,7 @@ async fn run(command: String, router: &str) -> String {
     let mut shell = Command::new("bash");
     shell
         .args(["-euo", "pipefail", "-c", &command])
+        .current_dir(tools::root())
         .env("PATH", path.expect("no folder has a colon"))
         .env("MCP_ROUTER_ADDR", router)
         .stdin(Stdio::null());

@@ -7,3 +7,4 @@ mod collectors;
 mod jobs;
 mod sampling;
 mod view;
+mod workflows;

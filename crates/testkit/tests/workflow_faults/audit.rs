@@ -56,7 +56,7 @@ pub(crate) async fn audit(store: &dyn RunStore, created: &Created, what: &str) {
     let mut took: Vec<u64> = times.values().map(|(_, took)| *took).collect();
     took.sort_unstable();
     let at = |part: f64| took[((took.len() - 1) as f64 * part) as usize];
-    println!(
+    eprintln!(
         "{what}: {} runs, p50 {} ms, p99 {} ms, longest {} ms",
         took.len(),
         at(0.5),

@@ -26,7 +26,7 @@ fn task(id: &str) -> Value {
     })
 }
 
-fn graph(nodes: Vec<Value>, edges: &[(&str, &str)]) -> Value {
+fn graph(nodes: &[Value], edges: &[(&str, &str)]) -> Value {
     let edges = edges
         .iter()
         .map(|(from, to)| json!({"from": from, "to": to}));
@@ -36,13 +36,13 @@ fn graph(nodes: Vec<Value>, edges: &[(&str, &str)]) -> Value {
 /// The shapes, and which of their nodes complete.
 fn shapes() -> Vec<(Value, Vec<&'static str>)> {
     let tasks = |ids: &[&str]| ids.iter().map(|id| task(id)).collect::<Vec<_>>();
-    let row = graph(tasks(&["a", "b", "c"]), &[("a", "b"), ("b", "c")]);
+    let row = graph(&tasks(&["a", "b", "c"]), &[("a", "b"), ("b", "c")]);
     let diamond = graph(
-        tasks(&["a", "b", "c", "d"]),
+        &tasks(&["a", "b", "c", "d"]),
         &[("a", "b"), ("a", "c"), ("b", "d"), ("c", "d")],
     );
     let mut branch = graph(
-        [
+        &[
             tasks(&["a", "b", "c"]),
             vec![json!({"id": "choose", "type": "conditional", "config": {}})],
         ]
@@ -52,7 +52,7 @@ fn shapes() -> Vec<(Value, Vec<&'static str>)> {
     branch["edges"][1]["condition"] = "true".into();
     let timer = json!({"id": "wait", "type": "timer", "config": {"duration_ms": 300}});
     let waits = graph(
-        [tasks(&["a", "b"]), vec![timer]].concat(),
+        &[tasks(&["a", "b"]), vec![timer]].concat(),
         &[("a", "wait"), ("wait", "b")],
     );
     vec![

@@ -77,3 +77,26 @@ async fn the_runs_of_a_runner_that_vanishes_go_on_elsewhere_after_its_lease() {
     assert!(asked.values().all(|times| *times == 1), "{asked:?}");
     mesh.drain().await;
 }
+
+#[tokio::test]
+async fn many_runs_of_one_owner_do_not_delay_those_of_another() {
+    let mesh = Mesh::start().await.without_workflow_runner().await;
+    let heavy = graph(json!([task("a", "slow 300 a")]), &[]);
+    for _ in 0..150 {
+        mesh.begin_as("heavy", &heavy, json!({})).await;
+    }
+    let light = graph(json!([task("b", "b")]), &[]);
+    let id = mesh.begin_as("light", &light, json!({})).await;
+    let mesh = mesh.restart(Duration::ZERO).await;
+    mesh.becomes(&id, RunStatus::Completed).await;
+    let filter = runs::RunFilter {
+        owner: Some("heavy".to_owned()),
+        limit: 1_000,
+        ..runs::RunFilter::default()
+    };
+    let heavy = mesh.store.runs(&filter).await.unwrap().runs;
+    let left = heavy.iter().filter(|run| run.ended_at.is_none()).count();
+    // They need 3 s, of which the other waits for a small part.
+    assert!(left > 75, "{left}");
+    mesh.drain().await;
+}

@@ -180,3 +180,35 @@ async fn a_cancelled_run_calls_its_jobs_off_within_a_second() {
     assert!(began.elapsed().as_secs_f64() < 2.0, "{:?}", began.elapsed());
     mesh.drain().await;
 }
+
+#[tokio::test]
+async fn a_run_that_is_called_off_before_it_begins_runs_nothing() {
+    let mesh = Mesh::start().await.without_workflow_runner().await;
+    let workflow = graph(json!([{"id": "a", "type": "noop", "config": {}}]), &[]);
+    let id = mesh.begin(&workflow, json!({})).await;
+    let command = runs::Command {
+        run_id: id.clone(),
+        id: runs::new_id(),
+        kind: "cancel".to_owned(),
+        body: json!({"by": "ann", "reason": "enough"}),
+    };
+    mesh.store.send(&command).await.unwrap();
+    tokio::time::sleep(std::time::Duration::from_millis(300)).await;
+    let mesh = mesh.restart(std::time::Duration::ZERO).await;
+    let ended = mesh_testkit::until("it ended", crate::support::PATIENCE, async || {
+        let summary = mesh.store.run(&id).await.unwrap().summary;
+        summary.ended_at.map(|_| summary.status)
+    })
+    .await;
+    assert_eq!(ended, "CANCELLED");
+    let answers = mesh.store.answers(&[command.id]).await.unwrap();
+    assert_eq!(answers[0].1.status, 200);
+    let kinds: Vec<_> = mesh
+        .events(&id)
+        .await
+        .into_iter()
+        .map(|it| it.kind)
+        .collect();
+    assert_eq!(kinds, [EventKind::WorkflowCancelled]);
+    mesh.drain().await;
+}

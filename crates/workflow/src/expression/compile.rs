@@ -20,15 +20,15 @@ pub(super) enum Code {
     Text(String),
     Name(String),
     Select {
-        of: Box<Code>,
+        of: Box<Self>,
         field: String,
         /// Asks whether the field is there.
         test: bool,
     },
-    Call(Function, Vec<Code>),
-    Matches(Box<Code>, Regex),
-    List(Vec<Code>),
-    Map(Vec<(Code, Code)>),
+    Call(Function, Vec<Self>),
+    Matches(Box<Self>, Regex),
+    List(Vec<Self>),
+    Map(Vec<(Self, Self)>),
     Each(Box<Each>),
 }
 

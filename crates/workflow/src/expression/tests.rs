@@ -208,3 +208,83 @@ fn columns_are_those_of_the_text_as_it_was_given() {
         assert_eq!(error.column, column, "{text}: {error}");
     }
 }
+
+/// The crate's own evaluator and ours agree, where the language's standard says what an expression means.
+#[test]
+fn ours_and_the_crates_evaluator_agree() {
+    let literal = r#"{"n": 91, "f": 2.5, "s": "hello", "yes": true, "none": null, "list": [3, 1, 2], "deep": {"k": [1, {"x": "y"}]}}"#;
+    let output: Value = serde_json::from_str(literal).unwrap();
+    let theirs = cel::Program::compile(literal).unwrap();
+    let theirs = theirs.execute(&cel::Context::default()).unwrap();
+    let numbers = ["output.n", "output.list[0]", "7", "-3", "output.deep.k[0]"];
+    let truths = [
+        "output.yes",
+        "output.n > 5",
+        "output.s == 'hello'",
+        "false",
+        "output.f < 1.0",
+        "1 in output.list",
+    ];
+    let mut texts: Vec<String> = Vec::new();
+    for a in numbers {
+        for b in numbers {
+            for operator in ["+", "-", "*", "/", "%", "==", "!=", "<", "<=", ">", ">="] {
+                texts.push(format!("{a} {operator} {b}"));
+            }
+        }
+    }
+    for a in truths {
+        for b in truths {
+            texts.push(format!("{a} && !({b})"));
+            texts.push(format!("({a}) || {b} ? '{}' : \"no\"", 1));
+        }
+    }
+    texts.extend(
+        [
+            "output.list.map(x, x * 2)",
+            "output.list.filter(x, x > 1)",
+            "output.list.map(x, x > 1, x + 1)",
+            "output.list.all(x, x > 0)",
+            "output.list.exists(x, x == 2)",
+            "output.list.exists_one(x, x > 2)",
+            "size(output.list) + size(output.s) + output.list.size()",
+            "output.s.startsWith('he') && output.s.endsWith('lo') && output.s.contains('ll')",
+            "has(output.deep) && !has(output.zz)",
+            "output.deep.k[1].x + output['s']",
+            "[1, 2] + output.list",
+            "{'a': output.n, 'b': {'c': [output.f]}}",
+            "output.none == null",
+            "output.f * 2.0 - 1.5 / 3.0",
+            "int('42') + int(2.9)",
+            "string(output.n) + string(true)",
+            "double('1.5') + double(2)",
+            "'a' < 'b' && 'b' in ['a', 'b'] && 's' in output",
+            "output.list == [3, 1, 2] && output.deep != {}",
+            "output.zz",
+            "output.n / 0",
+            "output.s + 1",
+            "9223372036854775807 + 1",
+            "output.zz || true",
+            "true || output.zz",
+            "false && output.zz",
+            "output.list[9]",
+            "r'a\\n' + 'a\\n' + \"\"\"b\"c\"\"\"",
+            "-output.n + - 2",
+            "!output.yes ? 1 : 2",
+        ]
+        .map(str::to_owned),
+    );
+    let mut compared = 0;
+    for text in &texts {
+        let program = cel::Program::compile(text).unwrap();
+        let mut context = cel::Context::default();
+        context.add_variable_from_value("output", theirs.clone());
+        let expected = program.execute(&context);
+        let expected = expected.ok().and_then(|value| value.json().ok());
+        let expression = Expression::parse(text).unwrap();
+        let ours = expression.evaluate(&[("output", &output)]).ok();
+        assert_eq!(ours, expected, "{text}");
+        compared += usize::from(ours.is_some());
+    }
+    assert!(compared > 300, "{compared}");
+}

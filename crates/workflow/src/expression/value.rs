@@ -15,8 +15,8 @@ pub(super) enum Val<'a> {
     Text(Cow<'a, str>),
     /// A list or an object.
     Json(&'a Value),
-    List(Rc<Vec<Val<'a>>>),
-    Map(Rc<Vec<(String, Val<'a>)>>),
+    List(Rc<Vec<Self>>),
+    Map(Rc<Vec<(String, Self)>>),
     /// Nanoseconds since 1970.
     Time(i128),
     /// Nanoseconds.

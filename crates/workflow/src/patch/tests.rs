@@ -4,8 +4,8 @@ use serde_json::{Value, json};
 
 use super::apply;
 
-fn patched(document: Value, operations: Value) -> Result<Value, (String, String)> {
-    apply(&document, &operations, 100).map_err(|mistake| (mistake.path, mistake.message))
+fn patched(document: &Value, operations: &Value) -> Result<Value, (String, String)> {
+    apply(document, operations, 100).map_err(|mistake| (mistake.path, mistake.message))
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn operations_do_what_the_rfc_says() {
         ),
     ] {
         assert_eq!(
-            patched(document, json!([operation])),
+            patched(&document, &json!([operation])),
             Ok(expected),
             "{operation}"
         );
@@ -200,19 +200,19 @@ fn what_cannot_be_done_says_where_and_nothing_is_done() {
         (json!({"op": "zz", "path": "/a"}), "op", "one of"),
     ] {
         let (at, text) = patched(
-            document.clone(),
-            json!([{"op": "test", "path": "/a/0", "value": 1}, operation]),
+            &document,
+            &json!([{"op": "test", "path": "/a/0", "value": 1}, operation]),
         )
         .unwrap_err();
         assert_eq!(at, format!("/1/{key}"), "{operation}: {text}");
         assert!(text.contains(message), "{operation}: {text}");
     }
-    assert!(patched(document.clone(), json!(5)).is_err());
-    assert!(patched(document.clone(), json!([5])).is_err());
+    assert!(patched(&document, &json!(5)).is_err());
+    assert!(patched(&document, &json!([5])).is_err());
     let many: Vec<Value> = (0..101)
         .map(|_| json!({"op": "test", "path": "/s", "value": "text"}))
         .collect();
-    assert!(patched(document, json!(many)).is_err());
+    assert!(patched(&document, &json!(many)).is_err());
 }
 
 #[test]
@@ -221,7 +221,7 @@ fn a_patch_cannot_grow_without_end() {
         .map(|at| json!({"op": "copy", "from": "", "path": format!("/c{at}")}))
         .collect();
     let document = json!({"text": "x".repeat(1000)});
-    let error = patched(document, json!(copies)).unwrap_err();
+    let error = patched(&document, &json!(copies)).unwrap_err();
     assert!(
         error.1.contains("too large") || error.1.contains("too deep"),
         "{error:?}"
@@ -237,5 +237,5 @@ fn a_patch_cannot_grow_without_end() {
         })
         .take(90)
         .collect();
-    assert!(patched(json!({"a": 1}), json!(deep)).is_err());
+    assert!(patched(&json!({"a": 1}), &json!(deep)).is_err());
 }

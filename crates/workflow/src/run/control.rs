@@ -8,11 +8,9 @@ use super::{
     Refusal,
     key::{Key, RecordKey},
     machine::Machine,
-    state::{Decision, Ending, ItemStatus, Signal, Undo, Wait},
+    state::{Ending, Signal, Wait},
 };
-use crate::{
-    Effect, EventKind, Failure, NodeStatus, Output, PatchRequest, RunStatus, workflow::Kind,
-};
+use crate::{Effect, EventKind, Failure, NodeStatus, Output, PatchRequest, RunStatus};
 
 /// Most signals that nobody waits for yet.
 const MAX_SIGNALS: usize = 1000;
@@ -64,7 +62,7 @@ impl Machine<'_> {
                     Wait::Timer => self.fired(at),
                     Wait::Signal => {
                         self.change(at).wait = Wait::Nothing;
-                        self.fail(at, "no signal came in time".to_owned());
+                        self.fail(at, "no signal came in time");
                     }
                     _ => {}
                 }
@@ -77,7 +75,7 @@ impl Machine<'_> {
                     let ms = self.node(at).deadline_ms.unwrap_or(0);
                     self.fail(
                         at,
-                        format!("its deadline of {ms} ms is over; waiting and all attempts count"),
+                        &format!("its deadline of {ms} ms is over; waiting and all attempts count"),
                     );
                 }
             }
@@ -132,7 +130,7 @@ impl Machine<'_> {
         self.note(EventKind::ApprovalDecided, Some(at), note);
         self.change(at).wait = Wait::Nothing;
         if timed_out && on_timeout == "fail" {
-            return self.fail(at, "nobody decided in time".to_owned());
+            return self.fail(at, "nobody decided in time");
         }
         let mut details = match data {
             Value::Object(fields) => fields,
@@ -180,7 +178,7 @@ impl Machine<'_> {
                 let key = self.key(at, ".timer");
                 self.effect(Effect::ClearTimer { key });
                 self.change(at).wait = Wait::Nothing;
-                self.received(at, &name, payload);
+                self.received(at, &name, &payload);
             }
             None => {
                 let waiting = self
@@ -229,7 +227,7 @@ impl Machine<'_> {
         Some(payload)
     }
 
-    pub(super) fn received(&mut self, at: usize, name: &str, payload: Value) {
+    pub(super) fn received(&mut self, at: usize, name: &str, payload: &Value) {
         self.note(EventKind::SignalReceived, Some(at), json!({"name": name}));
         let value = json!({"status": "received", "name": name, "payload": payload});
         self.succeed(
@@ -385,198 +383,6 @@ impl Machine<'_> {
         failed
             .min_by_key(|(_, state)| state.ended)
             .map(|(at, _)| at)
-    }
-
-    // Undoing
-
-    /// Starts to undo what completed last and was not undone yet; whether something is being undone.
-    fn undo_next(&mut self) -> bool {
-        while let Some((id, iteration, running)) = self.run.next_to_undo() {
-            if running {
-                return true;
-            }
-            let at = self.run.workflow.find(&id);
-            let data = json!({"iteration": iteration, "status": "running"});
-            self.note(EventKind::Compensating, at, data);
-            self.undo_attempt(&id, iteration, 0);
-        }
-        false
-    }
-
-    fn undo_attempt(&mut self, id: &str, iteration: u32, delay_ms: u64) {
-        let Some(at) = self.run.workflow.find(id) else {
-            return;
-        };
-        let Some(subject) = self.node(at).compensate.clone() else {
-            return;
-        };
-        self.touch(RecordKey::Node(Arc::clone(&self.node(at).id), iteration));
-        let Some(state) = self.run.state_of_mut(id, iteration) else {
-            return;
-        };
-        state.undo = Undo::Running;
-        state.undo_attempt += 1;
-        let attempt = state.undo_attempt;
-        let key = format!("{}.{id}.{iteration}.c{attempt}", self.run.start.run_id);
-        match self.run.request_of(at, &subject, key, None) {
-            Ok(mut request) => {
-                request.delay_ms = delay_ms;
-                self.effect(Effect::SubmitJob(request));
-            }
-            Err(message) => {
-                let failure = Failure {
-                    message,
-                    retryable: false,
-                };
-                self.undone(id, iteration, Err(&failure));
-            }
-        }
-    }
-
-    /// A node was undone, or it failed.
-    pub(super) fn undone(&mut self, id: &str, iteration: u32, result: Result<(), &Failure>) {
-        let Some(at) = self.run.workflow.find(id) else {
-            return;
-        };
-        let retry = self
-            .node(at)
-            .compensate
-            .as_ref()
-            .map(|subject| subject.retry);
-        self.touch(RecordKey::Node(Arc::clone(&self.node(at).id), iteration));
-        let Some(state) = self.run.state_of_mut(id, iteration) else {
-            return;
-        };
-        let attempt = state.undo_attempt;
-        match (result, retry) {
-            (Ok(()), _) => {
-                state.undo = Undo::Done;
-                let data = json!({"iteration": iteration, "status": "completed"});
-                self.note(EventKind::Compensating, Some(at), data);
-            }
-            (Err(failure), Some(retry)) if failure.retryable && attempt < retry.max_attempts => {
-                self.undo_attempt(id, iteration, super::machine::backoff(retry, attempt));
-            }
-            (Err(failure), _) => {
-                state.undo = Undo::Failed;
-                let data = json!({
-                    "iteration": iteration, "status": "failed", "error": failure.message,
-                });
-                self.note(EventKind::Compensating, Some(at), data);
-            }
-        }
-    }
-
-    fn stop_undoing(&mut self) {
-        let Some((id, iteration, true)) = self.run.next_to_undo() else {
-            return;
-        };
-        let Some(at) = self.run.workflow.find(&id) else {
-            return;
-        };
-        self.touch(RecordKey::Node(Arc::clone(&self.node(at).id), iteration));
-        let queue = self.run.queue_of(at);
-        if let Some(state) = self.run.state_of_mut(&id, iteration) {
-            state.undo = Undo::Failed;
-            let attempt = state.undo_attempt;
-            let key = format!("{}.{id}.{iteration}.c{attempt}", self.run.start.run_id);
-            self.effect(Effect::CancelJob { key, queue });
-        }
-    }
-
-    // Again
-
-    /// Goes on from what failed, was called off or was undone.
-    pub(super) fn retry(&mut self, by: &str) -> Result<(), Refusal> {
-        let status = self.run.head.status;
-        if !matches!(status, RunStatus::Failed | RunStatus::Cancelled) {
-            let message = format!(
-                "only a failed or cancelled run is tried again; it is {}",
-                status.as_str()
-            );
-            return Err(Refusal::Conflict(message));
-        }
-        let workflow = self.workflow();
-        let begins: Vec<usize> = (0..self.run.nodes.len())
-            .filter(|at| {
-                let state = self.state(*at);
-                state.undo != Undo::No
-                    || state.status == NodeStatus::Cancelled
-                    || (state.status == NodeStatus::Failed && !state.handled)
-                    || !state.is_decided()
-            })
-            .collect();
-        let again = self.run.from_on(&begins);
-        let head = &mut self.run.head;
-        head.status = RunStatus::Running;
-        head.error = None;
-        head.error_node = None;
-        head.ended_at = None;
-        head.ending = None;
-        self.note(EventKind::WorkflowRetried, None, json!({"by": by}));
-        for (at, node) in workflow.nodes.iter().enumerate() {
-            let leads_on = node.outgoing.iter().any(|edge| {
-                let held = &workflow.edges[*edge].holds;
-                again[at] || held.iter().any(|held| again[*held])
-            });
-            if leads_on || again[at] {
-                for edge in &node.outgoing {
-                    let held = &workflow.edges[*edge].holds;
-                    if again[at] || held.iter().any(|held| again[*held]) {
-                        self.run.edges[*edge] = Decision::Open;
-                    }
-                }
-            }
-            if again[at] {
-                self.reset(at);
-            }
-        }
-        self.set_run_deadline();
-        self.look_at_all();
-        Ok(())
-    }
-
-    /// Makes a node one that has not been executed; of a `for_each`, what was done stays.
-    fn reset(&mut self, at: usize) {
-        let keeps_items = matches!(self.node(at).kind, Kind::ForEach(_))
-            && self.state(at).undo == Undo::No
-            && self.state(at).items.is_some()
-            && self.state(at).status != NodeStatus::Completed;
-        if keeps_items {
-            let number = self.state(at).iteration;
-            let id = Arc::clone(&self.node(at).id);
-            let state = self.change(at);
-            state.status = NodeStatus::NotExecuted;
-            state.output = None;
-            state.error = None;
-            state.failure = false;
-            state.handled = false;
-            state.completed_at = None;
-            let mut changed = Vec::new();
-            if let Some(items) = &mut state.items {
-                for (item, known) in items.states.iter_mut().enumerate() {
-                    if known.status == ItemStatus::Completed || known.status == ItemStatus::Waiting
-                    {
-                        continue;
-                    }
-                    known.status = ItemStatus::Waiting;
-                    known.uncounted = known.attempt;
-                    known.error = None;
-                    changed.push(u32::try_from(item).unwrap_or(u32::MAX));
-                }
-                items.count();
-            }
-            for item in changed {
-                self.touch(RecordKey::Item(Arc::clone(&id), number, item));
-            }
-        } else if self.state(at).has_started() {
-            let (status, rounds) = (self.state(at).status, self.state(at).rounds);
-            self.again(at);
-            // A loop that was not left goes on with the rounds that it has.
-            if status != NodeStatus::Completed {
-                self.change(at).rounds = rounds;
-            }
-        }
     }
 
     pub(super) fn set_run_deadline(&mut self) {

@@ -185,7 +185,7 @@ impl Machine<'_> {
             match self.repeats(at) {
                 Ok(None) => back = true,
                 Ok(Some(left)) => self.change(at).left = Some(left),
-                Err(message) => return self.fail(at, message),
+                Err(message) => return self.fail(at, &message),
             }
         }
         let decisions = match back {
@@ -194,7 +194,7 @@ impl Machine<'_> {
                 Ok(decisions) => decisions,
                 Err(message) => {
                     self.change(at).output = None;
-                    return self.fail(at, message);
+                    return self.fail(at, &message);
                 }
             },
         };
@@ -232,13 +232,13 @@ impl Machine<'_> {
     }
 
     /// A node has failed for good.
-    pub(super) fn fail(&mut self, at: usize, message: String) {
+    pub(super) fn fail(&mut self, at: usize, message: &str) {
         let workflow = self.workflow();
         let effects = self.called_off(at);
         for effect in effects {
             self.effect(effect);
         }
-        self.drop_patches(at, &message);
+        self.drop_patches(at, message);
         let goes_on = workflow.nodes[at].on_error_continue;
         let answer = json!({
             "status": "failed", "error": message, "node_id": workflow.nodes[at].id.as_ref(),
@@ -248,8 +248,8 @@ impl Machine<'_> {
         state.status = NodeStatus::Failed;
         state.wait = Wait::Nothing;
         state.completed_at = Some(now);
-        state.error = Some(message.clone());
-        state.failure = true;
+        state.error = Some(message.to_owned());
+        state.failure = !goes_on;
         state.handled = goes_on;
         state.left = None;
         state.ended = ended;
@@ -272,6 +272,7 @@ impl Machine<'_> {
                 .take()
                 .map(|error| format!("{error}; {message}"));
             state.handled = false;
+            state.failure = true;
             self.decisions(&workflow, at, End::Failure)
         });
         let decisions = decisions.unwrap_or_else(|_| {
@@ -329,32 +330,13 @@ impl Machine<'_> {
         }
     }
 
-    fn has_left(&self, at: usize) -> bool {
-        self.state(at).is_decided()
-    }
-
-    /// After a loop was left, the edges that waited for it are decided by the last iteration.
-    fn left_loop(&mut self, at: usize) {
-        let workflow = self.workflow();
-        let Kind::Loop(repeat) = &workflow.nodes[at].kind else {
-            return;
-        };
-        for node in repeat.body.iter().filter(|node| **node != at) {
-            if self.state(*node).is_decided() {
-                self.decide_by_end(&workflow, *node);
-            }
-        }
-    }
-
     /// Decides the open edges of a node that ended before.
     pub(super) fn decide_by_end(&mut self, workflow: &Workflow, at: usize) {
         let state = self.state(at);
         let end = match state.status {
             NodeStatus::Completed => End::Success,
             NodeStatus::Skipped if is_unserved(&workflow.nodes[at], state) => End::Success,
-            NodeStatus::Failed if workflow.nodes[at].on_error_continue && state.handled => {
-                End::Success
-            }
+            NodeStatus::Failed if !state.failure => End::Success,
             NodeStatus::Failed => End::Failure,
             NodeStatus::Skipped if state.failure => End::Blocked,
             _ => End::Skipped,
@@ -490,60 +472,6 @@ impl Machine<'_> {
             }
         }
         Ok(if taken.is_empty() { without } else { taken })
-    }
-
-    // Loops
-
-    /// Whether a loop goes back (`None`), or which way it is left.
-    fn repeats(&self, at: usize) -> Result<Option<Left>, String> {
-        let Kind::Loop(repeat) = &self.node(at).kind else {
-            return Ok(Some(Left::Break));
-        };
-        let holds = match &repeat.condition {
-            None => true,
-            Some(condition) => self.run.holds(condition, at).map_err(|error| {
-                format!("the condition of the loop cannot be evaluated: {error}")
-            })?,
-        };
-        let workflow = &self.run.workflow;
-        let has_timeout_path = self
-            .node(at)
-            .outgoing
-            .iter()
-            .any(|edge| workflow.edges[*edge].path == Path::Timeout);
-        Ok(
-            match (holds, self.state(at).rounds + 1 < repeat.max_iterations) {
-                (true, true) => None,
-                (true, false) if has_timeout_path => Some(Left::Timeout),
-                _ => Some(Left::Break),
-            },
-        )
-    }
-
-    /// All of an iteration begins again.
-    fn loop_back(&mut self, at: usize) {
-        let workflow = self.workflow();
-        let Kind::Loop(repeat) = &workflow.nodes[at].kind else {
-            return;
-        };
-        let rounds = self.state(at).rounds + 1;
-        for node in &repeat.body {
-            self.again(*node);
-            for edge in &workflow.nodes[*node].outgoing {
-                self.run.edges[*edge] = Decision::Open;
-            }
-        }
-        self.change(at).rounds = rounds;
-        self.queue.push_back(repeat.back_to);
-    }
-
-    /// A node goes on to its next iteration.
-    pub(super) fn again(&mut self, at: usize) {
-        let next = self.state(at).next();
-        let id = Arc::clone(&self.node(at).id);
-        let before = std::mem::replace(&mut self.run.nodes[at], next);
-        self.run.past.insert((id, before.iteration), before);
-        self.change(at);
     }
 }
 

@@ -26,7 +26,7 @@ impl Run {
         })?;
         let mut begins = vec![from];
         begins.extend((0..self.nodes.len()).filter(|at| !stays(&self.nodes[*at])));
-        let fresh = self.from_on(&begins);
+        let fresh = self.after(&begins);
         let mut run = Self::new(Arc::clone(&self.workflow), start.clone());
         for (at, state) in self.nodes.iter().enumerate() {
             if !fresh[at] {

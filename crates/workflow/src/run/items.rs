@@ -16,7 +16,7 @@ use crate::{
 };
 
 impl Machine<'_> {
-    fn for_each<'w>(workflow: &'w Workflow, at: usize) -> Option<&'w ForEach> {
+    fn for_each(workflow: &Workflow, at: usize) -> Option<&ForEach> {
         match &workflow.nodes[at].kind {
             Kind::ForEach(each) => Some(each),
             _ => None,
@@ -111,7 +111,7 @@ impl Machine<'_> {
         let results = Arc::new(Value::Array(results.collect()));
         match self.kept(results) {
             Ok(output) => self.complete(at, output),
-            Err(message) => self.fail(at, message),
+            Err(message) => self.fail(at, &message),
         }
     }
 
@@ -258,17 +258,17 @@ impl Machine<'_> {
             let data = json!({"error": failure.message, "item": item, "delay_ms": delay_ms});
             self.note(EventKind::NodeRetrying, Some(at), data);
             if let Err(message) = self.start_item(at, each, item, delay_ms) {
-                self.item_given_up(at, each, item, message);
+                self.item_given_up(at, each, item, &message);
             }
             return;
         }
-        self.item_given_up(at, each, item, failure.message.clone());
+        self.item_given_up(at, each, item, &failure.message);
     }
 
-    fn item_given_up(&mut self, at: usize, each: &ForEach, item: usize, message: String) {
-        self.item_ended(at, item, Err(message.clone()));
+    fn item_given_up(&mut self, at: usize, each: &ForEach, item: usize, message: &str) {
+        self.item_ended(at, item, Err(message.to_owned()));
         if !each.on_error_continue && self.state(at).wait == Wait::Items {
-            self.fail(at, format!("item {item}: {message}"));
+            self.fail(at, &format!("item {item}: {message}"));
         }
     }
 

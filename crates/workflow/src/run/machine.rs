@@ -270,7 +270,7 @@ impl<'r> Machine<'r> {
             } else {
                 failure.message.clone()
             };
-            return self.fail(at, message);
+            return self.fail(at, &message);
         }
         let data = json!({
             "error": failure.message, "attempt": attempt, "delay_ms": delay_ms,

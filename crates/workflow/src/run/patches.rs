@@ -192,19 +192,17 @@ impl Machine<'_> {
             return Err(Refusal::Conflict(format!("patch {seq} is not open")));
         };
         let operations = patch.operations.clone();
-        let asker = patch
-            .node_id
-            .as_ref()
-            .and_then(|id| self.run.workflow.find(id));
+        let asker = patch.node_id.clone();
         let data = json!({"approved": approved, "by": by, "patch": seq});
-        self.note(EventKind::ApprovalDecided, asker, data);
+        self.note_of(EventKind::ApprovalDecided, asker.clone(), data);
         if approved {
             self.try_patch(seq, &operations);
         } else {
-            self.refuse_patch(seq, format!("`{by}` refused it"));
+            self.refuse_patch(seq, &format!("`{by}` refused it"));
         }
         self.answer(seq, None);
-        // The node that asked waited for that.
+        // The node that asked waited for that; its place may be another one now.
+        let asker = asker.and_then(|id| self.run.workflow.find(&id));
         if let Some(at) = asker.filter(|at| self.state(*at).wait == Wait::Patch) {
             self.after_patches(at);
         }
@@ -250,7 +248,7 @@ impl Machine<'_> {
                 }
                 Err(refusal) => {
                     let seq = self.propose(&request, attempt);
-                    self.refuse_patch(seq, refusal.to_string());
+                    self.refuse_patch(seq, &refusal.to_string());
                 }
             }
         }
@@ -291,22 +289,19 @@ impl Machine<'_> {
             return;
         }
         let id = self.node(at).id.to_string();
-        let mine = self.run.patches.iter().filter(|patch| {
-            matches!(patch.state, PatchState::Pending | PatchState::Proposed)
-                && patch.node_id.as_ref() == Some(&id)
-        });
-        let mine: Vec<u64> = mine.map(|patch| patch.seq).collect();
-        for seq in mine {
-            self.refuse_patch(seq, format!("its node did not succeed: {reason}"));
-        }
+        self.close_patches(Some(&id), &format!("its node did not succeed: {reason}"));
     }
 
     pub(super) fn close_proposals(&mut self, reason: &str) {
-        let open = self
-            .run
-            .patches
-            .iter()
-            .filter(|patch| matches!(patch.state, PatchState::Pending | PatchState::Proposed));
+        self.close_patches(None, reason);
+    }
+
+    /// Refuses what is open: all of it, or what one node asked for.
+    fn close_patches(&mut self, of: Option<&str>, reason: &str) {
+        let open = self.run.patches.iter().filter(|patch| {
+            matches!(patch.state, PatchState::Pending | PatchState::Proposed)
+                && of.is_none_or(|of| patch.node_id.as_deref() == Some(of))
+        });
         let open: Vec<(u64, bool)> = open
             .map(|patch| (patch.seq, patch.state == PatchState::Proposed))
             .collect();
@@ -315,16 +310,16 @@ impl Machine<'_> {
                 let key = format!("{}.@patch.{seq}", self.run.start.run_id);
                 self.effect(Effect::CloseApproval { key });
             }
-            self.refuse_patch(seq, reason.to_owned());
+            self.refuse_patch(seq, reason);
         }
     }
 
-    fn refuse_patch(&mut self, seq: u64, reason: String) {
+    fn refuse_patch(&mut self, seq: u64, reason: &str) {
         let Some(patch) = self.run.patches.iter_mut().find(|patch| patch.seq == seq) else {
             return;
         };
         patch.state = PatchState::Refused;
-        patch.reason = Some(reason.clone());
+        patch.reason = Some(reason.to_owned());
         let node_id = patch.node_id.clone();
         self.touch(RecordKey::Patch(seq));
         let data = json!({"seq": seq, "reason": reason});
@@ -335,7 +330,7 @@ impl Machine<'_> {
     fn try_patch(&mut self, seq: u64, operations: &Value) {
         match self.run.check_operations(operations, self.limits) {
             Ok(checked) => self.apply_patch(seq, checked),
-            Err(refusal) => self.refuse_patch(seq, refusal.to_string()),
+            Err(refusal) => self.refuse_patch(seq, &refusal.to_string()),
         }
     }
 

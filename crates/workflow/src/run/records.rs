@@ -134,6 +134,9 @@ struct ItemRecord {
     error: Option<String>,
 }
 
+/// The items of a node in an iteration.
+type ItemRecords = HashMap<(Arc<str>, u32), Vec<(u32, ItemRecord)>>;
+
 #[expect(clippy::trivially_copy_pass_by_ref, reason = "serde wants it so")]
 fn is_zero(value: &u32) -> bool {
     *value == 0
@@ -216,7 +219,7 @@ impl Run {
         let mut patches: Vec<Patch> = Vec::new();
         let mut signals: Vec<(u32, Signal)> = Vec::new();
         let mut nodes: Vec<(Arc<str>, u32, NodeRecord)> = Vec::new();
-        let mut items: HashMap<(Arc<str>, u32), Vec<(u32, ItemRecord)>> = HashMap::new();
+        let mut items: ItemRecords = HashMap::new();
         for (key, content) in &records.nodes {
             let known = RecordKey::read(key).ok_or_else(|| format!("unknown record {key}"))?;
             match known {
@@ -413,7 +416,7 @@ fn has(content: &[u8], part: &[u8]) -> bool {
 }
 
 /// A refusal to load.
-pub(super) fn damaged(message: String) -> Refusal {
+pub(super) fn damaged(message: &str) -> Refusal {
     Refusal::Invalid {
         path: String::new(),
         message: format!("the run cannot be read: {message}"),

@@ -36,14 +36,14 @@ impl Machine<'_> {
         let data = json!({"type": kind_name(&node.kind), "iteration": state.iteration});
         self.note(EventKind::NodeStarted, Some(at), data);
         if let Err(message) = self.count_execution() {
-            return self.fail(at, message);
+            return self.fail(at, &message);
         }
         if let Some(due_at) = deadline {
             let key = self.key(at, ".deadline");
             self.effect(Effect::SetTimer { key, due_at });
         }
         if let Err(message) = self.start_kind(at, &node.kind) {
-            self.fail(at, message);
+            self.fail(at, &message);
         }
     }
 
@@ -196,7 +196,7 @@ impl Machine<'_> {
             .and_then(Value::as_str)
             .unwrap_or_default();
         if let Some(payload) = self.early_signal(name) {
-            self.received(at, name, payload);
+            self.received(at, name, &payload);
             return Ok(());
         }
         self.change(at).wait = Wait::Signal;

@@ -72,7 +72,7 @@ pub(super) struct State {
     pub(super) output: Option<Output>,
     pub(super) error: Option<String>,
     pub(super) metrics: Option<Value>,
-    /// It failed, or was skipped because of a failure.
+    /// It failed and nothing goes on by its success, or it was skipped because of a failure.
     pub(super) failure: bool,
     /// An edge for failures was taken.
     pub(super) handled: bool,

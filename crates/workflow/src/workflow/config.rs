@@ -2,16 +2,16 @@
 
 use std::sync::Arc;
 
-use serde_json::{Map, Value, json};
+use serde_json::{Map, Value};
 
 use super::{
-    Limits, Mistake, Retry,
+    Limits, Retry, approval,
     read::{self, MAX_MS},
     reader::Reader,
 };
 use crate::{
     expression::{self, Expression, ITEM_NAMES, NODE_NAMES},
-    form, reference,
+    reference,
 };
 
 /// The configuration of a node.
@@ -131,8 +131,8 @@ const fn row(name: &'static str, read: Read) -> Row {
 
 const TYPES: &[Row] = &[
     row("agent", agent),
-    row("tool", |r, c| call(r, c, "tool")),
-    row("worker", |r, c| call(r, c, "worker")),
+    row("tool", tool),
+    row("worker", worker),
     row("call", direct_call),
     row("pipeline", pipeline),
     row("http", http),
@@ -209,6 +209,15 @@ pub(super) fn subject(
     })
 }
 
+/// Whether an agent knows what to do; a first one may be told by the inputs of the run.
+pub(super) fn has_task(config: &Value) -> bool {
+    let tasks = ["task", "prompt", "input"];
+    let known = tasks
+        .iter()
+        .any(|key| config.get(key).is_some_and(|task| !task.is_null()));
+    known || config.as_object().is_some_and(names_method)
+}
+
 impl Subject {
     /// In the place of what could not be read.
     pub(super) fn nothing() -> Self {
@@ -242,7 +251,7 @@ impl Kind {
 
 fn agent(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = &r.at;
-    for key in ["task", "prompt", "agent"] {
+    for key in ["task", "prompt", "input", "agent", "service", "method"] {
         r.reader.text(at, config, key);
     }
     r.reader.object(at, config, "parameters");
@@ -250,19 +259,39 @@ fn agent(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     Some(Kind::Job("agent"))
 }
 
-fn call(r: &mut Reading<'_>, config: &Map<String, Value>, name: &'static str) -> Option<Kind> {
+/// A method of a service by its name.
+fn names_method(config: &Map<String, Value>) -> bool {
+    config.contains_key("service") && config.contains_key("method")
+}
+
+fn tool(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
+    who(r, config, &["tool", "tool_id", "service"]);
+    if !names_method(config) {
+        r.reader.needs_text(&r.at, config, "operation");
+    }
+    r.reader.object(&r.at, config, "parameters");
+    Some(Kind::Job("tool"))
+}
+
+fn worker(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
+    who(r, config, &["worker", "worker_id", "agent_id", "service"]);
+    r.reader.object(&r.at, config, "parameters");
+    Some(Kind::Job("worker"))
+}
+
+/// Somebody has to be named who does it.
+fn who(r: &mut Reading<'_>, config: &Map<String, Value>, keys: &[&str]) {
     let at = &r.at;
-    for key in ["service", "method", name] {
+    for key in keys.iter().chain(&["method"]) {
         r.reader.text(at, config, key);
     }
-    let named = ["service", name, "name", "id"]
-        .iter()
-        .any(|key| config.contains_key(*key));
-    if !named {
-        r.reader
-            .wrong(format!("{at}/service"), "`service` is missing: who does it");
+    let first = keys.first().copied().unwrap_or_default();
+    if !keys.iter().any(|key| config.contains_key(*key)) {
+        r.reader.wrong(
+            format!("{at}/{first}"),
+            format!("`{first}` is missing: who does it"),
+        );
     }
-    Some(Kind::Job(name))
 }
 
 fn direct_call(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
@@ -275,7 +304,12 @@ fn direct_call(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind>
 }
 
 fn pipeline(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
-    r.reader.needs_text(&r.at, config, "goal");
+    let key = if config.contains_key("task") {
+        "task"
+    } else {
+        "goal"
+    };
+    r.reader.needs_text(&r.at, config, key);
     Some(Kind::Job("pipeline"))
 }
 
@@ -323,7 +357,7 @@ fn function(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
 }
 
 fn hitl(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
-    approval(r.reader, &r.at, config);
+    approval::read(r.reader, &r.at, config);
     Some(Kind::Hitl)
 }
 
@@ -574,101 +608,4 @@ fn aggregate(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
         field: field.map(str::to_owned),
         expression: r.reader.expression(at, config, "expression", &NODE_NAMES),
     })
-}
-
-/// What people are asked, and how.
-#[derive(Debug, Clone)]
-pub(crate) struct Approval {
-    pub(crate) message: String,
-    pub(crate) timeout_ms: u64,
-    pub(crate) options: Value,
-}
-
-/// Reads the configuration of a `hitl`, filled in.
-pub(crate) fn approval_options(config: &Value) -> Result<Approval, Mistake> {
-    let mut reader = Reader::default();
-    let empty = Map::new();
-    let read = approval(&mut reader, "", config.as_object().unwrap_or(&empty));
-    match reader.mistakes.pop() {
-        Some(mistake) => Err(mistake),
-        None => Ok(read),
-    }
-}
-
-fn approval(reader: &mut Reader, at: &str, config: &Map<String, Value>) -> Approval {
-    const DAY: u64 = 86_400_000;
-    let message = reader
-        .text(at, config, "message")
-        .unwrap_or("Approval required");
-    let timeout_ms = reader
-        .whole(at, config, "timeout_ms", 1..=MAX_MS)
-        .unwrap_or(DAY);
-    let approvers = reader.texts(at, config, "approvers").unwrap_or_default();
-    let quorum = reader.whole(at, config, "quorum", 1..=100).unwrap_or(1);
-    let people = u64::try_from(approvers.len()).unwrap_or(u64::MAX);
-    if people > 0 && quorum > people {
-        let message = format!("`quorum` is {quorum}, and there are {people} `approvers`");
-        reader.wrong(format!("{at}/quorum"), message);
-    }
-    let words = ["reject", "approve", "fail", "escalate"];
-    let on_timeout = reader.one_of(at, config, "on_timeout", &words);
-    let notify_url = reader.text(at, config, "notify_url");
-    if notify_url.is_some_and(|url| !url.starts_with("http://") && !url.starts_with("https://")) {
-        let message = "`notify_url` has to begin with `http://` or `https://`";
-        reader.wrong(format!("{at}/notify_url"), message);
-    }
-    let form = config.get("form").filter(|form| !form.is_null());
-    if let Some(problem) = form.and_then(|form| form::check_schema(form).err()) {
-        reader.wrong(format!("{at}/form"), problem);
-    }
-    let escalate = escalation(reader, at, config);
-    if on_timeout == Some("escalate") && escalate.is_empty() {
-        let message = "`on_timeout` is `escalate`, and `escalate` names nobody";
-        reader.wrong(format!("{at}/escalate"), message);
-    }
-    let options = json!({
-        "approvers": approvers,
-        "quorum": quorum,
-        "self_approval": reader.flag(at, config, "self_approval").unwrap_or(true),
-        "form": form,
-        "on_timeout": on_timeout.unwrap_or("reject"),
-        "escalate": escalate,
-        "remind_ms": reader.whole(at, config, "remind_ms", 1000..=MAX_MS),
-        "notify_url": notify_url,
-        "timeout_ms": timeout_ms,
-    });
-    Approval {
-        message: message.to_owned(),
-        timeout_ms,
-        options,
-    }
-}
-
-fn escalation(reader: &mut Reader, at: &str, config: &Map<String, Value>) -> Vec<Value> {
-    let steps = match config.get("escalate") {
-        None | Some(Value::Null) => return Vec::new(),
-        Some(Value::Array(steps)) if steps.len() <= 10 => steps,
-        Some(_) => {
-            let message = "`escalate` has to be a list of at most 10 steps";
-            reader.wrong(format!("{at}/escalate"), message);
-            return Vec::new();
-        }
-    };
-    let read = steps.iter().enumerate().filter_map(|(place, step)| {
-        let at = format!("{at}/escalate/{place}");
-        let Value::Object(step) = step else {
-            reader.wrong(at, "a step has to be an object: `after_ms`, `approvers`");
-            return None;
-        };
-        if !step.contains_key("after_ms") {
-            reader.wrong(format!("{at}/after_ms"), "`after_ms` is missing");
-        }
-        let after_ms = reader.whole(&at, step, "after_ms", 1..=MAX_MS)?;
-        let approvers = reader.texts(&at, step, "approvers").unwrap_or_default();
-        if approvers.is_empty() {
-            reader.wrong(format!("{at}/approvers"), "`approvers` names nobody");
-        }
-        Some(json!({"after_ms": after_ms, "approvers": approvers}))
-    });
-    read.collect()
 }

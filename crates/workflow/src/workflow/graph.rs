@@ -35,8 +35,8 @@ fn with_paths(
     index: &HashMap<Arc<str>, usize>,
 ) -> Vec<Edge> {
     let mut kept = edges;
-    for at in 0..nodes.len() {
-        let Kind::Loop(repeat) = &mut nodes[at].kind else {
+    for (at, node) in nodes.iter_mut().enumerate() {
+        let Kind::Loop(repeat) = &mut node.kind else {
             continue;
         };
         match index.get(repeat.back_to_id.as_str()) {

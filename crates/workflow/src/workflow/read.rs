@@ -108,6 +108,12 @@ fn read(reader: &mut Reader, document: &Value, limits: &Limits, level: usize) ->
         );
     }
     let (nodes, edges) = graph::connect(reader, nodes, edges, &index)?;
+    for (at, node) in nodes.iter().enumerate() {
+        let told = node.incoming.is_empty() || config::has_task(&node.config.value);
+        if node.is_agent && !told {
+            reader.wrong(format!("/nodes/{at}/config/task"), "`task` is missing");
+        }
+    }
     Some(Workflow {
         document: document.clone(),
         nodes,

@@ -23,7 +23,7 @@ fn noop(id: &str) -> Value {
     json!({"id": id, "type": "noop"})
 }
 
-fn node(kind: &str, config: Value) -> Value {
+fn node(kind: &str, config: &Value) -> Value {
     json!({"nodes": [{"id": "n", "type": kind, "config": config}], "edges": []})
 }
 
@@ -242,8 +242,9 @@ fn configurations_with_their_paths() {
             "tool_ids",
             "list of texts",
         ),
-        ("tool", json!({}), "service", "missing"),
-        ("worker", json!({}), "service", "missing"),
+        ("tool", json!({}), "tool", "missing"),
+        ("tool", json!({"tool": "t"}), "operation", "missing"),
+        ("worker", json!({}), "worker", "missing"),
         ("call", json!({"service": "s"}), "method", "missing"),
         (
             "call",
@@ -404,7 +405,7 @@ fn configurations_with_their_paths() {
         ),
     ] {
         wrong(
-            &node(kind, config),
+            &node(kind, &config),
             &format!("/nodes/0/config/{path}"),
             message,
         );
@@ -426,8 +427,19 @@ fn configurations_with_their_paths() {
         ),
         ("noop", json!(5), "object"),
     ] {
-        wrong(&node(kind, config), "/nodes/0/config", message);
+        wrong(&node(kind, &config), "/nodes/0/config", message);
     }
+}
+
+#[test]
+fn an_agent_that_is_not_the_first_needs_a_task() {
+    let agents = json!({
+        "nodes": [{"id": "a", "type": "agent"}, {"id": "b", "type": "agent"}],
+        "edges": [{"from": "a", "to": "b"}],
+    });
+    let found = mistakes(&agents);
+    assert_eq!(found.len(), 1, "{found:?}");
+    assert_eq!(found[0].path, "/nodes/1/config/task");
 }
 
 #[test]
@@ -471,7 +483,7 @@ fn fields_of_nodes() {
             "missing",
         ),
     ] {
-        let mut document = node("noop", json!({}));
+        let mut document = node("noop", &json!({}));
         document["nodes"][0][key] = value;
         wrong(&document, &format!("/nodes/0/{path}"), message);
     }

@@ -307,3 +307,40 @@ fn a_workflow_may_deny_patches_or_ask_a_person() {
     assert_eq!(world.status("x"), NodeStatus::Completed);
     world.is(RunStatus::Completed);
 }
+
+#[test]
+fn a_node_whose_patch_moves_it_completes_nevertheless() {
+    // The new node comes before all others in the document.
+    let operations = json!([
+        {"op": "add", "path": "/nodes/0", "value": {"id": "new", "type": "noop"}},
+        add_edge("agent", "new"),
+    ]);
+    for policy in ["allow", "approve"] {
+        let mut world = with_policy(policy);
+        succeed_with(&mut world, "agent", request(operations.clone()));
+        if policy == "approve" {
+            world.decide("r.@patch.1", true, "boss");
+        }
+        assert_eq!(world.status("agent"), NodeStatus::Completed);
+        assert_eq!(world.status("new"), NodeStatus::Completed);
+        world.succeed("b", json!(1));
+        world.succeed("c", json!(1));
+        world.is(RunStatus::Completed);
+    }
+}
+
+#[test]
+fn a_proposal_of_a_run_that_is_cancelled_is_closed() {
+    let mut world = with_policy("approve");
+    succeed_with(
+        &mut world,
+        "agent",
+        request(json!([add_node("new", "noop")])),
+    );
+    world.step(Input::Cancel {
+        by: "me".to_owned(),
+        reason: String::new(),
+    });
+    world.is(RunStatus::Cancelled);
+    assert_eq!(world.run.patches()[0].state, "refused");
+}

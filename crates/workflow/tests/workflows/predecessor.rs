@@ -149,3 +149,19 @@ fn all_of_it_together() {
     world.succeed("store", skipped("store"));
     world.is(RunStatus::Completed);
 }
+
+#[test]
+fn the_examples_of_the_documents_are_valid() {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/examples/workflows");
+    let mut count = 0;
+    for file in std::fs::read_dir(folder).unwrap() {
+        let path = file.unwrap().path();
+        let text = std::fs::read_to_string(&path).unwrap();
+        let document: Value = serde_json::from_str(&text).unwrap();
+        let workflow = document.get("workflow").unwrap_or(&document);
+        let read = mesh_workflow::Workflow::parse(workflow, &mesh_workflow::Limits::default());
+        assert!(read.is_ok(), "{path:?}: {read:?}");
+        count += 1;
+    }
+    assert!(count >= 4);
+}

@@ -3,13 +3,23 @@
 use std::{
     collections::{HashMap, VecDeque},
     sync::Arc,
+    time::Duration,
 };
 
 use tokio::time::Instant;
 use workflow::{JobRequest, Run};
 
-use super::Core;
+use super::{Core, Done};
 use crate::loaded::RunMeta;
+
+/// How soon a runner that had no room looks for queued runs once it has some.
+const ROOM: Duration = Duration::from_millis(2);
+/// How often it is looked how many jobs wait in the queue, while nodes are held.
+const PROBE: Duration = Duration::from_millis(50);
+/// With fewer jobs in the queue workers may soon be idle; with more, others wait behind them.
+const DEPTH: std::ops::RangeInclusive<u64> = 4..=24;
+/// The bounds of a [`Window`] that the keys do not bound.
+const WINDOW: (usize, usize) = (16, 100_000);
 
 /// A run in memory.
 pub(super) struct ActiveRun {
@@ -51,6 +61,35 @@ impl JobState {
     }
 }
 
+/// How many nodes of one owner are in flight at most, so that the queue is short: others do not wait behind
+/// them. It follows what the workers take.
+#[derive(Debug)]
+pub(super) struct Window {
+    size: usize,
+    /// How many nodes are held because of it.
+    pub(super) held: usize,
+}
+
+impl Default for Window {
+    fn default() -> Self {
+        Self { size: 64, held: 0 }
+    }
+}
+
+impl Window {
+    /// So many jobs wait in the queue.
+    fn observe(&mut self, depth: u64) {
+        self.size = if depth < *DEPTH.start() {
+            self.size * 2
+        } else if depth > *DEPTH.end() {
+            self.size * 3 / 4
+        } else {
+            self.size
+        }
+        .clamp(WINDOW.0, WINDOW.1);
+    }
+}
+
 /// What an owner has in flight.
 #[derive(Debug, Default)]
 pub(super) struct Owner {
@@ -81,9 +120,36 @@ impl ActiveRun {
 impl Core {
     /// How many nodes of one owner may be in flight here: this runner's part of them.
     fn owner_share(&self) -> usize {
-        match self.env.keys.max_nodes_in_flight {
+        let share = match self.env.keys.max_nodes_in_flight {
             0 => usize::MAX,
             all => (all * self.shards.len().max(1)).div_ceil(usize::from(runs::SHARDS)),
+        };
+        share.min(self.window.size)
+    }
+
+    /// Looks how many jobs wait in the queue, while nodes are held.
+    pub(super) fn probe(&mut self, now: Instant) {
+        if self.window.held == 0 || !self.probing.begin(now) {
+            return;
+        }
+        let (jobs, queues) = (self.env.jobs.clone(), self.readers.clone());
+        self.tasks.spawn(async move {
+            let counted = jobs.queues().await;
+            let depth = counted.map(|all| {
+                let ours = all.iter().filter(|stats| queues.contains(&stats.queue));
+                ours.map(|stats| stats.counts.queued).sum()
+            });
+            Done::Depth(depth)
+        });
+    }
+
+    pub(super) fn probed(&mut self, depth: &Result<u64, jobs::Error>) {
+        self.probing.again(Instant::now() + PROBE);
+        let Ok(depth) = depth else { return };
+        self.window.observe(*depth);
+        let owners: Vec<String> = self.owners.keys().cloned().collect();
+        for owner in owners {
+            self.release(&owner);
         }
     }
 
@@ -105,6 +171,7 @@ impl Core {
                 self.effects.submit(run_id, key);
             } else {
                 job.state = JobState::Held;
+                self.window.held += 1;
                 self.env.metrics.held(1);
                 owner.held.push_back((run_id.to_owned(), key));
             }
@@ -127,17 +194,25 @@ impl Core {
     fn left(&mut self, name: &str, state: JobState) {
         let metrics = &self.env.metrics;
         if state == JobState::Held {
+            self.window.held -= 1;
             metrics.held(-1);
         }
         if !state.is_in_flight() {
             return;
         }
         metrics.in_flight(-1);
+        if let Some(owner) = self.owners.get_mut(name) {
+            owner.in_flight -= 1;
+        }
+        self.release(name);
+    }
+
+    /// Submits what an owner may have in flight now.
+    fn release(&mut self, name: &str) {
         let share = self.owner_share();
         let Some(owner) = self.owners.get_mut(name) else {
             return;
         };
-        owner.in_flight -= 1;
         while owner.in_flight < share
             && let Some((run_id, key)) = owner.held.pop_front()
         {
@@ -147,6 +222,7 @@ impl Core {
             if let Some(job) = job.filter(|job| job.state == JobState::Held) {
                 job.state = JobState::Sending;
                 owner.in_flight += 1;
+                self.window.held -= 1;
                 self.env.metrics.held(-1);
                 self.env.metrics.in_flight(1);
                 self.effects.submit(&run_id, key);
@@ -165,5 +241,30 @@ impl Core {
         for job in active.jobs.into_values() {
             self.left(&active.meta.owner, job.state);
         }
+        if self.no_room {
+            self.queued.by(Instant::now() + ROOM);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_window_grows_while_the_queue_is_empty_and_shrinks_while_it_is_long() {
+        let mut window = Window::default();
+        window.observe(0);
+        assert_eq!(window.size, 128);
+        window.observe(10);
+        assert_eq!(window.size, 128);
+        for _ in 0..20 {
+            window.observe(1_000);
+        }
+        assert_eq!(window.size, WINDOW.0);
+        for _ in 0..40 {
+            window.observe(0);
+        }
+        assert_eq!(window.size, WINDOW.1);
     }
 }

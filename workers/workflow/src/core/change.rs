@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, VecDeque};
 use runs::{Command, CommandAnswer, NewApproval, NewRun};
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
-use workflow::ChildRequest;
+use workflow::{ChildRequest, RunStatus};
 
 use crate::outcome::Ended;
 
@@ -77,15 +77,16 @@ pub(super) struct Change {
     /// Keys of jobs to submit.
     pub(super) submit: Vec<String>,
     pub(super) acks: Vec<Ack>,
-    /// The run cannot be read: it fails as it is.
-    pub(super) broken: Option<Broken>,
+    /// The run ends as it is, without a step.
+    pub(super) ending: Option<Ending>,
 }
 
-/// What is stored of a run that cannot be read.
+/// What is stored of a run that ends without a step: it cannot be read, or was called off before it began.
 #[derive(Debug)]
-pub(super) struct Broken {
+pub(super) struct Ending {
+    pub(super) status: RunStatus,
     pub(super) header: Vec<u8>,
-    pub(super) reason: String,
+    pub(super) error: Option<String>,
 }
 
 impl Change {

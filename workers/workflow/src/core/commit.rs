@@ -1,7 +1,7 @@
 //! Many runs in one transaction. One is under way at a time; what comes meanwhile is the next.
 
 use std::{
-    collections::{BTreeMap, HashSet},
+    collections::{BTreeMap, HashMap, HashSet},
     sync::Arc,
     time::Duration,
 };
@@ -61,6 +61,10 @@ pub(super) struct Commits {
     /// One whose outcome is unknown, and when it is tried again.
     again: Option<(Batch, Instant)>,
     latest: usize,
+    /// How many runs are still stored one by one, to find the one that the store refuses.
+    alone: usize,
+    /// Runs that the store refuses, and why.
+    pub(super) refused: HashMap<String, String>,
     /// Since when numbers of effects wait.
     done_since: Option<Instant>,
     wait: Duration,
@@ -103,7 +107,9 @@ impl Core {
         if let Some((batch, _)) = self.commits.again.take() {
             return self.begin_commit(batch);
         }
-        let taken = self.changes.take(MAX_RUNS);
+        let max = if self.commits.alone > 0 { 1 } else { MAX_RUNS };
+        self.commits.alone = self.commits.alone.saturating_sub(1);
+        let taken = self.changes.take(max);
         let batch = self.batch(taken);
         self.commits.done_since = None;
         if !batch.commits.is_empty() {
@@ -135,7 +141,7 @@ impl Core {
             let Some(shard) = self.shards.get_mut(&number) else {
                 continue;
             };
-            if change.broken.is_none() && !self.runs.contains_key(&run_id) {
+            if change.ending.is_none() && !self.runs.contains_key(&run_id) {
                 continue;
             }
             let commit = commits.entry(number).or_insert_with(|| Commit {
@@ -218,11 +224,11 @@ impl Core {
             outbox: outbox.collect(),
             ..RunChange::default()
         };
-        if let Some(broken) = &change.broken {
-            stored.status = RunStatus::Failed.as_str().to_owned();
-            stored.error = Some(broken.reason.clone());
+        if let Some(ending) = &change.ending {
+            stored.status = ending.status.as_str().to_owned();
+            stored.error.clone_from(&ending.error);
             stored.ended_at = Some(clock::now());
-            stored.header.clone_from(&broken.header);
+            stored.header.clone_from(&ending.header);
             return Some((stored, false));
         }
         let active = self.runs.get_mut(run_id)?;
@@ -274,6 +280,7 @@ impl Core {
             Err(error) => {
                 // What is in memory cannot be stored: it is read again as it was.
                 self.note_store(Some(&error));
+                self.find_refused(&batch, &error);
                 return self.lose_all("error");
             }
         };
@@ -301,6 +308,19 @@ impl Core {
             if stored.contains(&after.shard) {
                 self.follow_up(after);
             }
+        }
+    }
+
+    /// A run that the store refuses fails, so that it does not hinder the others.
+    fn find_refused(&mut self, batch: &Batch, error: &Error) {
+        match &batch.after[..] {
+            // What does not fit is this runner's view of a shard.
+            _ if matches!(error, Error::Conflict(_)) => {}
+            [after] => {
+                let reason = format!("the store of runs refuses it: {error}");
+                self.commits.refused.insert(after.run_id.clone(), reason);
+            }
+            _ => self.commits.alone = MAX_RUNS * 2,
         }
     }
 

@@ -46,7 +46,7 @@ impl Core {
         let every = self.env.keys.workflow_compare;
         self.comparing
             .again(now + every.max(std::time::Duration::from_millis(100)));
-        self.look_up(asked, false);
+        self.look_up(&asked, false);
     }
 
     /// Looks up the jobs of runs that were read.
@@ -61,10 +61,10 @@ impl Core {
             Some((run_id, key, queue))
         });
         let asked: Vec<_> = asked.collect();
-        self.look_up(asked, true);
+        self.look_up(&asked, true);
     }
 
-    fn look_up(&mut self, asked: Vec<(String, String, Option<String>)>, doubtful: bool) {
+    fn look_up(&mut self, asked: &[(String, String, Option<String>)], doubtful: bool) {
         for some in asked.chunks(BATCH) {
             let (env, some) = (Arc::clone(&self.env), some.to_vec());
             self.tasks.spawn(async move {

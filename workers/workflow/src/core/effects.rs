@@ -182,11 +182,11 @@ impl Core {
 
     pub(super) fn acknowledged(
         &mut self,
-        queue: String,
+        queue: &str,
         cursors: Vec<(String, Vec<String>)>,
         outcome: Result<(), jobs::Error>,
     ) {
-        self.effects.acking.remove(&queue);
+        self.effects.acking.remove(queue);
         self.effects.ack_after = None;
         if let Err(error) = outcome {
             tracing::debug!(%error, queue, "completions are not acknowledged yet");
@@ -195,7 +195,7 @@ impl Core {
             for (tag, cursors) in cursors {
                 for cursor in cursors {
                     self.effects.acknowledge(Ack {
-                        queue: queue.clone(),
+                        queue: queue.to_owned(),
                         tag: tag.clone(),
                         cursor,
                     });

@@ -5,11 +5,11 @@ use std::{sync::Arc, time::Duration};
 use jobs::Completion;
 use runs::{Error, InboxItem, TimerRow};
 use tokio::time::{Instant, sleep};
-use workflow::{Event, EventKind};
+use workflow::{Event, EventKind, RunStatus};
 
 use super::{
     Core, Done, Env, LOAD,
-    change::{Ack, Broken, Incoming},
+    change::{Ack, Ending, Incoming},
 };
 use crate::{
     clock, ids,
@@ -21,6 +21,10 @@ use crate::{
 const QUEUED: usize = 256;
 const COMMANDS: usize = 1_000;
 const TIMERS: usize = 1_000;
+/// A run that was queued for longer may have been called off meanwhile.
+const WAITED_MS: u64 = 200;
+/// Queued runs that were taken, those that cannot be read, and the commands that wait.
+pub(super) type Taken = (Vec<LoadedRun>, Vec<BrokenRun>, Vec<InboxItem>);
 /// How often the store is looked at without a sign that there is something.
 const FALLBACK: Duration = Duration::from_secs(5);
 /// How soon a runner without room looks whether it has some.
@@ -33,22 +37,34 @@ impl Core {
             return;
         }
         let room = self.env.keys.workflow_runs.saturating_sub(self.runs.len());
+        self.no_room = room == 0;
         if room == 0 {
-            return self.queued.again(now + NO_ROOM);
+            return self.queued.again(now + FALLBACK);
         }
         let (env, limits) = (Arc::clone(&self.env), self.owner_limits());
         self.tasks.spawn(async move {
             let max = room.min(QUEUED);
-            match env.store.take_queued(&leases, &limits, max).await {
-                Ok(records) => Done::Queued(Ok(read_surely(&env, records).await)),
-                Err(error) => Done::Queued(Err(error)),
-            }
+            let records = match env.store.take_queued(&leases, &limits, max).await {
+                Ok(records) => records,
+                Err(error) => return Done::Queued(Err(error)),
+            };
+            // Those that waited may have been called off meanwhile, which comes before their first step.
+            let now = clock::now();
+            let waited = |record: &runs::StoredRun| {
+                now.saturating_sub(record.summary.submitted_at) > WAITED_MS
+            };
+            let items = match records.iter().any(waited) {
+                true => env.store.inbox(&leases, COMMANDS).await.unwrap_or_default(),
+                false => Vec::new(),
+            };
+            let (runs, broken) = read_surely(&env, records).await;
+            Done::Queued(Ok((runs, broken, items)))
         });
     }
 
-    pub(super) fn queued_taken(&mut self, taken: Result<(Vec<LoadedRun>, Vec<BrokenRun>), Error>) {
+    pub(super) fn queued_taken(&mut self, taken: Result<Taken, Error>) {
         let now = Instant::now();
-        let (runs, broken) = match taken {
+        let (runs, broken, items) = match taken {
             Ok(taken) => taken,
             Err(error) => {
                 // Whether runs were marked as taken is not known.
@@ -60,9 +76,20 @@ impl Core {
         };
         let full = runs.len() + broken.len() >= QUEUED;
         self.queued.again(if full { now } else { now + FALLBACK });
+        for InboxItem { number, command } in items {
+            let run_id = command.run_id.clone();
+            let shard = runs::shard_of(&run_id);
+            let taken = runs.iter().any(|run| run.meta.run_id == run_id);
+            if taken && !self.handled.contains_key(&(shard, number)) {
+                self.handled.insert((shard, number), false);
+                let waiting = self.waiting.entry(run_id).or_default();
+                waiting.push(Incoming::Command { number, command });
+            }
+        }
         for run in runs {
-            if self.shards.contains_key(&run.meta.shard) {
-                self.take_in(run);
+            match self.shards.contains_key(&run.meta.shard) {
+                true => self.take_in(run),
+                false => drop(self.waiting.remove(&run.meta.run_id)),
             }
         }
         for broken in broken {
@@ -239,7 +266,11 @@ impl Core {
             .events
             .push(serde_json::to_vec(&event).unwrap_or_default());
         change.commands.extend(told);
-        change.broken = Some(Broken { header, reason });
+        change.ending = Some(Ending {
+            status: RunStatus::Failed,
+            header,
+            error: Some(reason),
+        });
     }
 
     /// A job ended, as its completion says.

@@ -5,14 +5,20 @@ use std::sync::Arc;
 use runs::{Command, CommandAnswer};
 use serde_json::{Value, json};
 use tokio::time::Instant;
-use workflow::{Effect, Input, Output, PatchRequest, Refusal, Run, Step};
+use workflow::{
+    Effect, Event, EventKind, Input, Output, PatchRequest, Refusal, Run, RunStatus, Step,
+};
 
 use super::{
     Core,
     active::{ActiveRun, JobState, NodeJob},
-    change::{Ack, Incoming, Outgoing},
+    change::{Ack, Ending, Incoming, Outgoing},
 };
-use crate::{clock, loaded::LoadedRun, outcome};
+use crate::{
+    clock,
+    loaded::{BrokenRun, LoadedRun, RunMeta},
+    outcome,
+};
 
 impl Core {
     /// Gives a run what came for it, as soon as it is in memory.
@@ -37,6 +43,19 @@ impl Core {
         let run_id = meta.run_id.clone();
         if self.runs.contains_key(&run_id) {
             return;
+        }
+        if run.is_none() && self.called_off(&meta) {
+            return;
+        }
+        if let Some(reason) = self.commits.refused.remove(&run_id) {
+            self.waiting.remove(&run_id);
+            return self.fail_broken(BrokenRun {
+                header: run.as_ref().map(Run::header).unwrap_or_default(),
+                run_id,
+                reason,
+                parent: meta.parent,
+                ended: meta.ended_at.is_some(),
+            });
         }
         let (now, limits) = (clock::now(), &self.env.limits);
         let (run, step) = match run {
@@ -73,6 +92,55 @@ impl Core {
         for incoming in self.waiting.remove(&run_id).unwrap_or_default() {
             self.apply(&run_id, incoming);
         }
+    }
+
+    /// Ends a run that was called off before it began, if that is what waits for it.
+    fn called_off(&mut self, meta: &RunMeta) -> bool {
+        let ends = |kind: &str| matches!(kind, "cancel" | "terminate");
+        let waiting = self.waiting.get(&meta.run_id).into_iter().flatten();
+        let mut commands = waiting.filter_map(|incoming| match incoming {
+            Incoming::Command { command, .. } => Some(command),
+            _ => None,
+        });
+        let Some(wish) = commands.find(|command| ends(&command.kind)) else {
+            return false;
+        };
+        let now = clock::now();
+        let event = Event {
+            at: now,
+            kind: EventKind::WorkflowCancelled,
+            node_id: None,
+            data: json!({ "by": wish.body["by"], "reason": wish.body["reason"] }),
+        };
+        let told = meta.parent.clone().map(|parent| {
+            let result = Err("it was called off before it began".to_owned());
+            super::children::ended_command(&meta.run_id, parent, now, result)
+        });
+        let waiting = self.waiting.remove(&meta.run_id).unwrap_or_default();
+        let change = self.changes.of(&meta.run_id);
+        // It is made of texts and numbers.
+        change
+            .events
+            .push(serde_json::to_vec(&event).unwrap_or_default());
+        change.commands.extend(told);
+        change.ending = Some(Ending {
+            status: RunStatus::Cancelled,
+            header: Vec::new(),
+            error: None,
+        });
+        for incoming in waiting {
+            let Incoming::Command { number, command } = incoming else {
+                continue;
+            };
+            let (status, message) = match ends(&command.kind) {
+                true => (200, "it had not begun"),
+                false => (409, "it was called off before it began"),
+            };
+            let body = json!({ "message": message });
+            let answer = CommandAnswer { status, body };
+            change.answered.push((number, command.id, answer));
+        }
+        true
     }
 
     fn apply(&mut self, run_id: &str, incoming: Incoming) {

@@ -15,6 +15,8 @@ pub(super) struct Call<'a> {
     pub(super) sql: Cow<'static, str>,
     /// It has no parameters, and is not prepared.
     pub(super) plain: bool,
+    /// It may be a part of a statement with others: it looks at nothing that they write.
+    pub(super) beside: bool,
     params: Vec<Box<dyn ToSql + Send + Sync + 'a>>,
 }
 
@@ -24,6 +26,7 @@ impl<'a> Call<'a> {
         Self {
             sql: sql.into(),
             plain: false,
+            beside: false,
             params: Vec::new(),
         }
     }
@@ -34,6 +37,29 @@ impl<'a> Call<'a> {
             plain: true,
             ..Self::new(sql)
         }
+    }
+
+    /// One that may be a part of a statement with others.
+    pub(super) fn beside(mut self) -> Self {
+        self.beside = true;
+        self
+    }
+
+    /// This one, whose text is a list of `WITH`, with others as further parts of the list, and what is
+    /// selected in the end. One statement costs a server far less than several.
+    pub(super) fn joined(mut self, parts: Vec<Self>, end: Self) -> Self {
+        let mut sql = self.sql.into_owned();
+        for (number, part) in parts.into_iter().enumerate() {
+            sql.push_str(&format!(", part{number} AS ("));
+            renumber(&part.sql, self.params.len(), &mut sql);
+            sql.push(')');
+            self.params.extend(part.params);
+        }
+        sql.push(' ');
+        renumber(&end.sql, self.params.len(), &mut sql);
+        self.params.extend(end.params);
+        self.sql = sql.into();
+        self
     }
 
     /// With one parameter more.
@@ -54,6 +80,18 @@ impl<'a> Call<'a> {
             params.push(&**param);
         }
         params
+    }
+}
+
+/// Adds a text whose parameters come after so many others.
+fn renumber(sql: &str, before: usize, out: &mut String) {
+    let mut parts = sql.split('$');
+    out.push_str(parts.next().unwrap_or_default());
+    for part in parts {
+        let digits = part.bytes().take_while(u8::is_ascii_digit).count();
+        let (number, rest) = part.split_at(digits);
+        let number = number.parse::<usize>().unwrap_or_default() + before;
+        out.push_str(&format!("${number}{rest}"));
     }
 }
 

@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     approvals, blobs,
-    call::{Call, Trouble, int, number, shard, text},
+    call::{Call, Trouble, count, int, number, shard, text},
     create::{self, Records},
-    inbox, notify,
+    inbox, listener, notify,
     pool::{Lent, Pool},
 };
 use crate::{
@@ -32,8 +32,12 @@ const HOLD: &str = "
         FROM given g JOIN locked l USING (shard)
         WHERE s.shard = g.shard AND s.epoch = g.epoch AND (g.first = 0 OR s.last_seq = g.first - 1)
         RETURNING 1
-    )
-    SELECT 1 / (count(*) = cardinality($1))::int FROM moved";
+    )";
+/// What fails unless as many shards moved as were given.
+const HELD: &str = "SELECT 1 / (count(*) = $1)::int FROM moved";
+/// The same, and tells others of changes.
+const HELD_AND_TOLD: &str =
+    "SELECT 1 / (count(*) = $1)::int, (SELECT pg_notify($2, $3)) FROM moved";
 
 /// Stores commits, each as a whole.
 pub(super) async fn commit(
@@ -89,13 +93,27 @@ async fn at_once(
     if held.0.is_empty() {
         return Ok((Vec::new(), Changes::default()));
     }
+    let shards = count(held.0.len());
     let hold = Call::new(HOLD)
         .with(held.0)
         .with(held.1)
         .with(held.2)
         .with(held.3);
-    let mut calls = vec![hold];
+    let mut calls = Vec::new();
     let changes = write(&mut calls, commits.iter());
+    if calls.iter().all(|call| call.beside) {
+        let end = match changes.is_empty() {
+            true => Call::new(HELD).with(shards),
+            false => Call::new(HELD_AND_TOLD)
+                .with(shards)
+                .with(listener::CHANNEL)
+                .with(listener::text(changes, own)),
+        };
+        session.run(&[hold.joined(calls, end)]).await?;
+        return Ok((vec![CommitOutcome::Stored; commits.len()], changes));
+    }
+    let hold = hold.joined(Vec::new(), Call::new(HELD).with(shards));
+    calls.insert(0, hold);
     calls.extend(notify(changes, own));
     session.transaction(calls).await?;
     Ok((vec![CommitOutcome::Stored; commits.len()], changes))
@@ -217,6 +235,7 @@ fn update<'a>(runs: &[(u16, &'a RunChange)]) -> Call<'a> {
         .with(started)
         .with(ended)
         .with(idle)
+        .beside()
 }
 
 /// Headers and node records, and the content that they name.
@@ -258,7 +277,7 @@ fn events<'a>(
         let sql = "INSERT INTO event (shard, seq, run_id, events, at)
             SELECT e.*, $5 FROM unnest($1::int2[], $2::int8[], $3::text[], $4::bytea[]) AS e";
         let call = Call::new(sql).with(shards).with(seqs).with(ids);
-        calls.push(call.with(arrays).with(int(now)));
+        calls.push(call.with(arrays).with(int(now)).beside());
     }
 }
 
@@ -282,12 +301,13 @@ fn timers<'a>(calls: &mut Vec<Call<'a>>, runs: &[(u16, &'a RunChange)]) {
             ON CONFLICT (run_id, key) DO UPDATE SET due_at = excluded.due_at";
         let (ids, keys): (Vec<&str>, Vec<&str>) = set.keys().copied().unzip();
         let (shards, due): (Vec<i16>, Vec<i64>) = set.values().copied().unzip();
-        calls.push(Call::new(sql).with(ids).with(keys).with(shards).with(due));
+        let call = Call::new(sql).with(ids).with(keys);
+        calls.push(call.with(shards).with(due).beside());
     }
     if !cleared.0.is_empty() {
         let sql = "DELETE FROM timer t USING unnest($1::text[], $2::text[]) AS c(run_id, key)
             WHERE t.run_id = c.run_id AND t.key = c.key";
-        calls.push(Call::new(sql).with(cleared.0).with(cleared.1));
+        calls.push(Call::new(sql).with(cleared.0).with(cleared.1).beside());
     }
 }
 

@@ -355,14 +355,14 @@ impl<'a> Records<'a> {
             let (runs, keys): (Vec<&str>, Vec<&str>) = keys.into_iter().unzip();
             let (records, active): (Vec<&[u8]>, Vec<Option<String>>) = records.into_iter().unzip();
             let call = Call::new(sql).with(runs).with(keys);
-            calls.push(call.with(records).with(active));
+            calls.push(call.with(records).with(active).beside());
         }
         if !self.named.is_empty() {
             let (runs, ids): (Vec<&str>, Vec<String>) = self.named.into_iter().unzip();
             let sql =
                 "INSERT INTO blob_use (run_id, blob) SELECT * FROM unnest($1::text[], $2::text[])
                 ON CONFLICT DO NOTHING";
-            calls.push(Call::new(sql).with(runs).with(ids));
+            calls.push(Call::new(sql).with(runs).with(ids).beside());
         }
     }
 }

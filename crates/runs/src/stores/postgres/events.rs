@@ -9,10 +9,13 @@ use super::{
 use crate::{
     Error, EventCursor, EventFilter, EventPage, StoredEvent, shard_of,
     stores::{
-        follow::{Reading, ShardState},
+        follow::{Part, Reading, ShardState},
         numbers,
     },
 };
+
+/// How many ranges of a shard are read at least, where a page has room for them.
+const LEAST: usize = 100;
 
 /// A cursor after everything.
 pub(super) async fn last(session: &mut Lent) -> Result<EventCursor, Error> {
@@ -62,42 +65,46 @@ pub(super) async fn events(
     if asked.is_empty() {
         return Ok(reading.page());
     }
-    if filter.run_id.is_none() {
+    if asked.iter().any(|part| part.cut) {
         whole_ranges(session, &mut asked).await?;
     }
-    let most = reading.left();
+    // Together they fill the page, more or less.
+    let most = (reading.left() / asked.len())
+        .max(LEAST)
+        .min(reading.left());
     let calls: Vec<Call<'_>> = asked
         .iter()
-        .map(|(shard, after, upto)| {
+        .map(|part| {
             let (run, condition) = match &filter.run_id {
-                Some(run_id) => (Some(run_id.as_str()), "e.run_id = $6"),
-                None => (None, "$6::text IS NULL"),
+                // All of them are of its shard: the index of runs is the one to use.
+                Some(run_id) => (Some(run_id.as_str()), "e.run_id = $6 AND $1::int2 IS NOT NULL"),
+                None => (None, "e.shard = $1 AND $6::text IS NULL"),
             };
             let sql = format!(
                 "SELECT e.seq, e.run_id, e.events, r.owner, r.tag FROM event e JOIN run r ON r.run_id = e.run_id
-                 WHERE e.shard = $1 AND e.seq > $2 AND e.seq <= $3 AND ($4::text IS NULL OR r.owner = $4)
+                 WHERE e.seq > $2 AND e.seq <= $3 AND ($4::text IS NULL OR r.owner = $4)
                      AND {condition} ORDER BY e.seq LIMIT $5"
             );
             Call::new(sql)
-                .with(shard.cast_signed())
-                .with(int(*after))
-                .with(int(*upto))
+                .with(part.shard.cast_signed())
+                .with(int(part.after))
+                .with(int(part.upto))
                 .with(filter.owner.as_deref())
                 .with(count(most))
                 .with(run)
         })
         .collect();
     let rows = session.run(&calls).await?;
-    for ((shard, after, upto), rows) in asked.into_iter().zip(rows) {
+    for (part, rows) in asked.into_iter().zip(rows) {
         if reading.left() == 0 {
             break;
         }
         let mut events = Vec::new();
         for row in &rows {
             let run_id: &str = column(row, 1)?;
-            for (seq, event) in numbers::events(number(row, 0)?, column(row, 2)?, after)? {
+            for (seq, event) in numbers::events(number(row, 0)?, column(row, 2)?, part.after)? {
                 events.push(StoredEvent {
-                    shard,
+                    shard: part.shard,
                     seq,
                     run_id: run_id.to_owned(),
                     owner: column(row, 3)?,
@@ -106,23 +113,21 @@ pub(super) async fn events(
                 });
             }
         }
-        reading.found(shard, upto, events, rows.len() < most);
+        reading.found(part.shard, part.upto, events, rows.len() < most);
     }
     Ok(reading.page())
 }
 
 /// Lets each part end where a range of events ends: ranges are read as a whole.
-async fn whole_ranges(session: &mut Lent, asked: &mut [(u16, u64, u64)]) -> Result<(), Trouble> {
-    let shards: Vec<i16> = asked
-        .iter()
-        .map(|(shard, ..)| shard.cast_signed())
-        .collect();
-    let upto: Vec<i64> = asked.iter().map(|(.., upto)| int(*upto)).collect();
+async fn whole_ranges(session: &mut Lent, asked: &mut [Part]) -> Result<(), Trouble> {
+    let mut cut: Vec<&mut Part> = asked.iter_mut().filter(|part| part.cut).collect();
+    let shards: Vec<i16> = cut.iter().map(|part| part.shard.cast_signed()).collect();
+    let upto: Vec<i64> = cut.iter().map(|part| int(part.upto)).collect();
     let sql = "SELECT (SELECT min(e.seq) FROM event e WHERE e.shard = w.shard AND e.seq >= w.upto)
         FROM unnest($1::int2[], $2::int8[]) WITH ORDINALITY AS w(shard, upto, place) ORDER BY w.place";
     let rows = session.rows(Call::new(sql).with(shards).with(upto)).await?;
-    for ((.., upto), row) in asked.iter_mut().zip(&rows) {
-        *upto = maybe_number(row, 0)?.unwrap_or(*upto);
+    for (part, row) in cut.iter_mut().zip(&rows) {
+        part.upto = maybe_number(row, 0)?.unwrap_or(part.upto);
     }
     Ok(())
 }

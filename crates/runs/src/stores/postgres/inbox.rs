@@ -107,7 +107,7 @@ pub(super) fn answer<'a>(
         FROM unnest($1::int8[], $2::int4[], $3::text[]) AS c(number, status, answer)
         WHERE s.number = c.number";
     let call = Call::new(sql).with(numbers).with(statuses).with(bodies);
-    calls.push(call.with(int(now)));
+    calls.push(call.with(int(now)).beside());
 }
 
 /// The answers that are there.

@@ -3,7 +3,7 @@
 use std::{future::poll_fn, sync::Arc, time::Duration};
 
 use tokio::time::{sleep, timeout};
-use tokio_postgres::{AsyncMessage, Client, NoTls, config::Host};
+use tokio_postgres::{AsyncMessage, Client, config::Host};
 
 use super::{
     migrate,
@@ -62,7 +62,7 @@ pub(super) fn name(config: &tokio_postgres::Config) -> String {
 
 /// Why the connection ended after it was there; an error, why it never was.
 async fn connected(pool: &Pool, hub: &Hub, own: u64, generation: u64) -> Result<Error, Error> {
-    let connecting = timeout(pool.timeout, pool.config.connect(NoTls)).await;
+    let connecting = timeout(pool.timeout, pool.config.connect(pool.tls.clone())).await;
     let (client, mut connection) = connecting.map_err(|_| silent())??;
     let messages = async {
         loop {

@@ -5,17 +5,13 @@ use std::collections::HashMap;
 use tokio_postgres::Row;
 
 use super::{
-    call::{Call, Trouble, column, json, maybe_number, number},
+    call::{Call, Trouble, column, json, maybe_number, number, text},
     pool::Lent,
 };
-use crate::{Error, RunRecord, RunSummary};
-
-/// The columns that [`summary`] reads, of `run r` and its header `h`.
-pub(super) const SUMMARY: &str = "r.run_id, r.owner, r.submitted_by, r.tag, r.base_kind, r.base_ref,
-    r.tags_snapshot, r.status, r.error, r.submitted_at, r.started_at, r.ended_at, r.labels, h.active,
-    r.parent_run, r.parent_key";
-/// Where the header comes from.
-pub(super) const HEADER: &str = "LEFT JOIN node h ON h.run_id = r.run_id AND h.key = ''";
+use crate::{
+    Error, RunRecord, RunSummary,
+    stores::find::{HEADER, SUMMARY},
+};
 
 /// What a row says of a run.
 pub(super) fn summary(row: &Row) -> Result<RunSummary, Error> {
@@ -40,6 +36,16 @@ pub(super) fn summary(row: &Row) -> Result<RunSummary, Error> {
             .unwrap_or_default(),
         parent: parent.zip(column(row, 15)?),
     })
+}
+
+/// A run as lists show it, if there is one.
+pub(super) async fn one_summary(
+    session: &mut Lent,
+    run_id: &str,
+) -> Result<Option<RunSummary>, Error> {
+    let sql = format!("SELECT {SUMMARY} FROM run r {HEADER} WHERE r.run_id = $1");
+    let row = session.first(Call::new(sql).with(text(run_id))).await?;
+    row.as_ref().map(summary).transpose()
 }
 
 /// Those of some runs that are there, in the order of their ids.

@@ -8,9 +8,12 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tokio_postgres::{Client, Config, NoTls, Row, Statement};
+use tokio_postgres::{Client, Config, Row, Statement};
 
-use super::call::{Call, Trouble};
+use super::{
+    call::{Call, Trouble},
+    tls::Tls,
+};
 use crate::{Error, StoreOptions};
 
 /// Statements that a connection keeps prepared. Searches have many forms.
@@ -31,6 +34,7 @@ pub(super) enum State {
 #[derive(Debug)]
 pub(super) struct Pool {
     pub(super) config: Config,
+    pub(super) tls: Tls,
     pub(super) timeout: Duration,
     idle: Mutex<Vec<Session>>,
     places: Arc<Semaphore>,
@@ -38,14 +42,15 @@ pub(super) struct Pool {
 }
 
 impl Pool {
-    pub(super) fn new(config: Config, options: &StoreOptions) -> Self {
-        Self {
+    pub(super) fn new(config: Config, options: &StoreOptions) -> Result<Self, Error> {
+        Ok(Self {
             config,
+            tls: Tls::new(options.authority.as_deref())?,
             timeout: options.timeout,
             idle: Mutex::default(),
             places: Arc::new(Semaphore::new(options.connections)),
             state: watch::Sender::new(State::Starting),
-        }
+        })
     }
 
     /// A connection. While the server is away there is none, at once.
@@ -96,7 +101,7 @@ impl Pool {
     }
 
     async fn connect(&self, generation: u64) -> Result<Session, Error> {
-        let connected = timeout(self.timeout, self.config.connect(NoTls)).await;
+        let connected = timeout(self.timeout, self.config.connect(self.tls.clone())).await;
         let (client, connection) = connected.map_err(|_| silent())??;
         let mut task = JoinSet::new();
         task.spawn(async move {

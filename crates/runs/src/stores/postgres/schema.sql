@@ -93,7 +93,9 @@ CREATE TABLE run (
 CREATE INDEX run_time ON run (submitted_at, run_id);
 CREATE INDEX run_owner ON run (owner, submitted_at, run_id);
 CREATE INDEX run_tag ON run (tag, submitted_at, run_id);
+CREATE INDEX run_owner_tag ON run (owner, tag, submitted_at, run_id);
 CREATE INDEX run_status ON run (status, submitted_at, run_id);
+CREATE INDEX run_error ON run (submitted_at, run_id) WHERE error IS NOT NULL;
 CREATE INDEX run_queued ON run (rank, owner, (parent_run IS NULL), submitted_at, run_id, shard)
     WHERE status = 'QUEUED';
 CREATE INDEX run_running ON run (shard) WHERE status = 'RUNNING' AND NOT idle;
@@ -139,6 +141,9 @@ CREATE TABLE event (
     PRIMARY KEY (shard, seq, at)
 ) PARTITION BY RANGE (at);
 CREATE INDEX event_run ON event (run_id, seq);
+-- What is written often is not compressed.
+ALTER TABLE event ALTER events SET STORAGE EXTERNAL;
+ALTER TABLE node ALTER record SET STORAGE EXTERNAL;
 CREATE TABLE event_default PARTITION OF event DEFAULT;
 CREATE TABLE approval (
     key text COLLATE "C" PRIMARY KEY,

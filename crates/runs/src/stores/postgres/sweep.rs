@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use tokio_postgres::NoTls;
-
 use super::{
     call::{Call, Trouble, column, int},
     commit::AGAIN,
@@ -22,7 +20,8 @@ const LOCK: i64 = 7_310_577_388_471_022;
 /// Deletes runs, answers and content, and makes partitions ahead.
 pub(super) async fn sweep(pool: &Arc<Pool>, now: u64) -> Result<usize, Error> {
     // The lock lasts as long as this connection, whatever happens.
-    let connecting = tokio::time::timeout(pool.timeout, pool.config.connect(NoTls)).await;
+    let connecting =
+        tokio::time::timeout(pool.timeout, pool.config.connect(pool.tls.clone())).await;
     let (client, connection) = connecting.map_err(|_| super::pool::silent())??;
     let work = async {
         let sql = "SELECT pg_try_advisory_lock($1)";
@@ -94,19 +93,8 @@ async fn ended(session: &mut Lent, now: u64) -> Result<Vec<String>, Error> {
 }
 
 async fn delete_runs(session: &mut Lent, runs: &[String]) -> Result<(), Trouble> {
-    // The shards' rows are locked in their order, as by those who commit.
-    let shards = "
-        WITH gone AS (
-            SELECT e.shard, max(e.seq) AS seq FROM event e WHERE e.run_id = ANY($1) GROUP BY e.shard
-        ), locked AS MATERIALIZED (
-            SELECT s.shard FROM shard s WHERE s.shard IN (SELECT shard FROM gone) ORDER BY s.shard
-            FOR NO KEY UPDATE
-        )
-        UPDATE shard s SET deleted_seq = greatest(s.deleted_seq, g.seq)
-        FROM gone g JOIN locked l USING (shard) WHERE s.shard = g.shard";
-    let mut calls = vec![Call::new(shards).with(runs)];
+    let mut calls = Vec::new();
     for sql in [
-        "DELETE FROM event WHERE run_id = ANY($1)",
         "DELETE FROM node WHERE run_id = ANY($1)",
         "DELETE FROM approval WHERE run_id = ANY($1)",
         "DELETE FROM timer WHERE run_id = ANY($1)",
@@ -118,6 +106,18 @@ async fn delete_runs(session: &mut Lent, runs: &[String]) -> Result<(), Trouble>
     ] {
         calls.push(Call::new(sql).with(runs));
     }
+    // The shards' rows come last, since those who commit wait for them, and in their order, as they take them.
+    let events = "
+        WITH deleted AS (
+            DELETE FROM event WHERE run_id = ANY($1) RETURNING shard, seq
+        ), last AS MATERIALIZED (
+            SELECT shard, max(seq) AS seq FROM deleted GROUP BY shard
+        ), locked AS MATERIALIZED (
+            SELECT s.shard FROM shard s WHERE s.shard IN (SELECT shard FROM last) ORDER BY s.shard FOR NO KEY UPDATE
+        )
+        UPDATE shard s SET deleted_seq = greatest(s.deleted_seq, l.seq)
+        FROM last l JOIN locked USING (shard) WHERE s.shard = l.shard";
+    calls.push(Call::new(events).with(runs));
     session.transaction(calls).await?;
     Ok(())
 }

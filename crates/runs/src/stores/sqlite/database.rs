@@ -4,6 +4,7 @@ use std::{
     fs::{self, File, TryLockError},
     path::{Path, PathBuf},
     sync::Arc,
+    time::Duration,
 };
 
 use parking_lot::Mutex;
@@ -50,7 +51,8 @@ impl Database {
         })?;
         let file = folder.join(FILE);
         let mut connection = Connection::open(&file)?;
-        connection.busy_timeout(options.timeout)?;
+        // SQLite counts it in 31 bits of milliseconds.
+        connection.busy_timeout(options.timeout.min(Duration::from_secs(3600)))?;
         prepare(&connection)?;
         connection.pragma_update(None, "journal_mode", "WAL")?;
         connection.pragma_update(None, "synchronous", "FULL")?;

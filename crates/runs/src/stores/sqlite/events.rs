@@ -59,12 +59,13 @@ pub(super) fn events(
         states.retain(|shard, _| *shard == own);
     }
     let mut reading = Reading::new(states, after, limit, of_run.is_some());
-    while let Some((shard, after, upto)) = reading.next() {
+    while let Some(part) = reading.next() {
+        let (shard, after) = (part.shard, part.after);
         let sql = match of_run {
             Some(_) => {
                 "SELECT e.seq, e.run_id, e.events, r.owner, r.tag FROM event e
                  JOIN run r ON r.run_id = e.run_id
-                 WHERE e.run_id = ?5 AND e.seq > ?2 AND e.seq <= ?3 AND e.shard = ?1
+                 WHERE e.run_id = ?5 AND e.seq > ?2 AND e.seq <= ?3 AND +e.shard = ?1
                      AND (?4 IS NULL OR r.owner = ?4) ORDER BY e.seq LIMIT ?6"
             }
             None => {
@@ -74,9 +75,9 @@ pub(super) fn events(
                      AND (?4 IS NULL OR r.owner = ?4) AND ?5 IS NULL ORDER BY e.seq LIMIT ?6"
             }
         };
-        let upto = match of_run {
-            Some(_) => upto,
-            None => whole_range(db, shard, upto)?,
+        let upto = match part.cut {
+            true => whole_range(db, shard, part.upto)?,
+            false => part.upto,
         };
         let most = reading.left();
         let params = params![

@@ -3,14 +3,10 @@
 use rusqlite::{Connection, Row};
 
 use super::database::{first, json, maybe_number, number, rows};
-use crate::{Error, RunRecord, RunSummary};
-
-/// The columns that [`summary`] reads, of `run r` and its header `h`.
-pub(super) const SUMMARY: &str = "r.run_id, r.owner, r.submitted_by, r.tag, r.base_kind, r.base_ref,
-    r.tags_snapshot, r.status, r.error, r.submitted_at, r.started_at, r.ended_at, r.labels, h.active,
-    r.parent_run, r.parent_key";
-/// Where they come from.
-pub(super) const FROM: &str = "run r LEFT JOIN node h ON h.run_id = r.run_id AND h.key = ''";
+use crate::{
+    Error, RunRecord, RunSummary,
+    stores::find::{HEADER, SUMMARY},
+};
 
 /// What a row says of a run.
 pub(super) fn summary(row: &Row<'_>) -> Result<RunSummary, Error> {
@@ -39,10 +35,16 @@ pub(super) fn summary(row: &Row<'_>) -> Result<RunSummary, Error> {
     })
 }
 
+/// A run as lists show it, if there is one.
+pub(super) fn one_summary(db: &Connection, run_id: &str) -> Result<Option<RunSummary>, Error> {
+    let sql = format!("SELECT {SUMMARY} FROM run r {HEADER} WHERE r.run_id = ?1");
+    first(db, &sql, [run_id], summary)
+}
+
 /// A run, if there is one.
 pub(super) fn record(db: &Connection, run_id: &str) -> Result<Option<RunRecord>, Error> {
     let sql = format!(
-        "SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms FROM {FROM} WHERE r.run_id = ?1"
+        "SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms FROM run r {HEADER} WHERE r.run_id = ?1"
     );
     let found = first(db, &sql, [run_id], |row| {
         Ok(RunRecord {

@@ -92,7 +92,9 @@ CREATE TABLE run (
 CREATE INDEX run_time ON run (submitted_at, run_id);
 CREATE INDEX run_owner ON run (owner, submitted_at, run_id);
 CREATE INDEX run_tag ON run (tag, submitted_at, run_id);
+CREATE INDEX run_owner_tag ON run (owner, tag, submitted_at, run_id);
 CREATE INDEX run_status ON run (status, submitted_at, run_id);
+CREATE INDEX run_error ON run (submitted_at, run_id) WHERE error IS NOT NULL;
 CREATE INDEX run_queued ON run (priority, owner, (parent_run IS NULL), submitted_at, run_id, shard) WHERE status = 'QUEUED';
 CREATE INDEX run_running ON run (shard) WHERE status = 'RUNNING' AND idle = 0;
 CREATE INDEX run_under_way ON run (owner)

@@ -9,7 +9,7 @@ use super::{
 use crate::{Error, stores::retention};
 
 /// How many runs one transaction deletes: others wait that long to write.
-const BATCH: usize = 200;
+const BATCH: usize = 50;
 
 /// Deletes runs, answers and content.
 pub(super) async fn sweep(store: &Sqlite, now: u64) -> Result<usize, Error> {
