@@ -186,6 +186,10 @@ bench-scrape: ## Measure a scrape of 200 services with 3 instances, and what cal
 bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or STAGES="none latency report"
 	@ROUNDS=$(or $(ROUNDS),3) scripts/bench-jobs.sh $(STAGES)
 
+.PHONY: bench-workflows
+bench-workflows: ## Measure workflows beside DBOS: ROUNDS=3, PEERS="dbos temporal restate", or STAGES="rates report"
+	@ROUNDS=$(or $(ROUNDS),3) PEERS="$(or $(PEERS),dbos)" scripts/bench-workflows.sh $(STAGES)
+
 .PHONY: bench-runs
 bench-runs: ## Measure the stores of workflows: commits, and pages of a search among RUNS=1000000
 	@cargo run --release --quiet -p mesh-runs --example commits

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|containers|all
+# Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|bench-workflows|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, PostgreSQL, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Prometheus, Python gRPC
@@ -12,6 +12,8 @@
 #               compile), etcd, kubectl, kustomize
 #   bench       build, and what the router is measured with: Consul, HAProxy, nginx, Envoy, h2load
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
+#   bench-workflows  build, Redis, PostgreSQL, and what workflows are measured beside, as PEERS names them (dbos; temporal
+#               takes fifteen minutes to compile; restate)
 #   containers  dockerd and `docker compose`
 #   all         build, test, openapi and check
 # What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
@@ -26,6 +28,7 @@ ENVOY=1.40.0 SCHEMATHESIS=4.32.5
 OTELCOL=0.161.0 PROMQL_PARSER=0.12.0
 KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
+DBOS=1.8.0 TEMPORAL=1.29.1 TEMPORAL_SDK=1.51.0 RESTATE=1.7.12 RESTATE_SDK=1.17.2
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
 COMPOSE=2.26.1 COMPOSE_SUITE=trixie
@@ -285,6 +288,52 @@ bench_jobs_tools() {
   program asynq-bench "$ASYNQ-$(cksum <scripts/bench-jobs/asynq.go | cut -d' ' -f1)" asynq
 }
 
+# go_bench NAME MODULE@VERSION DIR: builds scripts/bench-workflows/NAME.go, in a module made for it.
+go_bench() {
+  mkdir "$3/src" && cp "scripts/bench-workflows/$1.go" "$3/src/main.go" &&
+    ( cd "$3/src" && export GOFLAGS='' && go mod init "$1-bench" && go get "$2" && go mod tidy &&
+      CGO_ENABLED=0 nice go build -p "${GO_JOBS:-2}" -o "../$1-bench" . )
+}
+
+# temporal DIR: the server, its tool for schemas, and the schemas themselves, which are in its module.
+temporal() {
+  local module=go.temporal.io/server dir
+  GOBIN=$1 GOFLAGS='' CGO_ENABLED=0 nice go install -p "${GO_JOBS:-2}" $module/cmd/server@v$TEMPORAL $module/cmd/tools/sql@v$TEMPORAL &&
+    mv "$1/server" "$1/temporal-server" && mv "$1/sql" "$1/temporal-sql-tool" &&
+    dir=$(cd "$1" && GOFLAGS='' go mod download -json $module@v$TEMPORAL | sed -n 's/.*"Dir": "\(.*\)".*/\1/p') &&
+    cp -r "$dir/schema/postgresql/v12" "$1/schema" && chmod -R u+w "$1/schema"
+}
+
+restate() {
+  npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" \
+    @restatedev/restate-server@$RESTATE @restatedev/restate-sdk@$RESTATE_SDK
+}
+
+bench_workflows_tools() {
+  build
+  packages redis-server=redis-server redis-cli=redis-tools psql=postgresql-client jq=jq python3=python3
+  postgres
+  local peer
+  for peer in ${PEERS-dbos}; do
+    case $peer in
+      dbos)
+        packages go=golang-go
+        program dbos-bench "$DBOS-$(cksum <scripts/bench-workflows/dbos.go | cut -d' ' -f1)" \
+          go_bench dbos github.com/dbos-inc/dbos-transact-golang@v$DBOS ;;
+      temporal)
+        packages go=golang-go
+        program temporal-server $TEMPORAL temporal
+        link temporal-sql-tool "$TOOLS/pkg/temporal-server-$TEMPORAL/temporal-sql-tool"
+        program temporal-bench "$TEMPORAL_SDK-$(cksum <scripts/bench-workflows/temporal.go | cut -d' ' -f1)" \
+          go_bench temporal go.temporal.io/sdk@v$TEMPORAL_SDK ;;
+      restate)
+        packages node=nodejs npm=npm
+        into restate $RESTATE restate ;;
+      *) die "PEERS names '$peer': dbos, temporal and restate are known" ;;
+    esac
+  done
+}
+
 containers() {
   packages dockerd=docker.io iptables=iptables curl=curl jq=jq
   if ! docker compose version >/dev/null 2>&1; then
@@ -302,6 +351,7 @@ case ${1:-} in
   kubernetes) kubernetes_tools ;;
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;
+  bench-workflows) bench_workflows_tools ;;
   containers) containers ;;
   openapi) openapi_tools ;;
   all) test_tools; openapi_tools; check_tools ;;
