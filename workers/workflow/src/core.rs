@@ -183,6 +183,9 @@ pub(crate) struct Core {
     inbox: Look,
     /// Commands that are worked on or were answered since the latest look at the inbox began.
     handled: HashMap<(u16, u64), bool>,
+    /// Runs that were called off before they began, and whether that is stored: a look at the queue that began
+    /// before may still bring them.
+    called_off: HashMap<String, bool>,
     timers: Look,
     /// The same of timers.
     fired: HashMap<(String, String), bool>,
@@ -223,6 +226,7 @@ impl Core {
             queued: Look::new(now),
             inbox: Look::new(now),
             handled: HashMap::new(),
+            called_off: HashMap::new(),
             timers: Look::new(now),
             fired: HashMap::new(),
             approvals: Look::new(now),

@@ -8,7 +8,7 @@ use std::{
 use runs::{Error, RunStore, StoredRun};
 use serde_json::Value;
 use tokio::sync::Mutex;
-use workflow::{Limits, Run, RunRecords, Start, Workflow};
+use workflow::{Limits, Run, RunRecords, RunStatus, Start, Workflow};
 
 /// Workflows that are kept in memory; beyond that the table starts over.
 const MAX_WORKFLOWS: usize = 1_000;
@@ -28,6 +28,9 @@ pub(crate) struct RunMeta {
     pub(crate) keep_ms: u64,
     pub(crate) started_at: Option<u64>,
     pub(crate) ended_at: Option<u64>,
+    /// How it ended.
+    pub(crate) ended: Option<RunStatus>,
+    pub(crate) error: Option<String>,
     pub(crate) start: Start,
 }
 
@@ -123,6 +126,8 @@ impl Loader {
             keep_ms: record.keep_ms,
             started_at: summary.started_at,
             ended_at: summary.ended_at,
+            ended: RunStatus::of(&summary.status).filter(|status| status.is_final()),
+            error: summary.error,
             start,
         };
         let workflow = Arc::clone(workflow);

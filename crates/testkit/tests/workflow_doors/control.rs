@@ -218,6 +218,38 @@ async fn a_command_that_nobody_answers_is_504_and_is_carried_out_later() {
 }
 
 #[tokio::test]
+async fn runs_that_are_called_off_before_a_runner_comes_never_begin() {
+    let mut doors = Doors::start(&[("command_timeout", "10ms")]).await;
+    let workflow = json!({"nodes": [{"id": "a", "type": "noop"}], "edges": []});
+    doors.put("main", &workflow).await;
+    let mut runs = Vec::new();
+    for _ in 0..30 {
+        let run = doors.execute("main", &json!({})).await;
+        let path = format!("/api/v1/runs/{run}/cancel");
+        doors.post(&path, &json!({})).await.problem(504);
+        runs.push(run);
+    }
+    doors.beside("workflow-runner", &[]).await;
+    for run in &runs {
+        doors.until_status(run, "CANCELLED").await;
+    }
+    // What comes later does not begin them either.
+    for run in &runs {
+        let path = format!("/api/v1/runs/{run}/signals/go");
+        let answer = doors.post(&path, &json!({})).await;
+        assert!([409, 504].contains(&answer.status), "{}", answer.text);
+    }
+    let other = doors.execute("main", &json!({})).await;
+    doors.until_status(&other, "COMPLETED").await;
+    for run in &runs {
+        doors.until_status(run, "CANCELLED").await;
+        let details = doors.details(run).await;
+        assert_eq!(details["node_outputs_raw"], json!({}), "{run}");
+    }
+    doors.drain().await;
+}
+
+#[tokio::test]
 async fn a_patch_of_a_node_counts_once_that_node_has_succeeded() {
     let doors = Doors::carrying(&[]).await;
     let workflow = json!({

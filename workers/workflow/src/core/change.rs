@@ -85,6 +85,8 @@ pub(super) struct Change {
 #[derive(Debug)]
 pub(super) struct Ending {
     pub(super) status: RunStatus,
+    /// Unix milliseconds.
+    pub(super) at: u64,
     pub(super) header: Vec<u8>,
     pub(super) error: Option<String>,
 }

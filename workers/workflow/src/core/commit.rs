@@ -227,7 +227,7 @@ impl Core {
         if let Some(ending) = &change.ending {
             stored.status = ending.status.as_str().to_owned();
             stored.error.clone_from(&ending.error);
-            stored.ended_at = Some(clock::now());
+            stored.ended_at = Some(ending.at);
             stored.header.clone_from(&ending.header);
             return Some((stored, false));
         }
@@ -337,6 +337,9 @@ impl Core {
         } = after;
         for number in answered {
             self.handled.insert((shard, number), true);
+        }
+        if let Some(stored) = self.called_off.get_mut(&run_id) {
+            *stored = true;
         }
         for key in timers {
             if let Some(done) = self.fired.get_mut(&(run_id.clone(), key)) {

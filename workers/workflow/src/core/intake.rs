@@ -1,6 +1,6 @@
 //! What comes for runs from their store: queued runs, commands, timers; and completions of jobs.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::HashSet, sync::Arc, time::Duration};
 
 use jobs::Completion;
 use runs::{Error, InboxItem, TimerRow};
@@ -41,6 +41,8 @@ impl Core {
         if room == 0 {
             return self.queued.again(now + FALLBACK);
         }
+        // Those that were called off before this look are not in it.
+        self.called_off.retain(|_, stored| !*stored);
         let (env, limits) = (Arc::clone(&self.env), self.owner_limits());
         self.tasks.spawn(async move {
             let max = room.min(QUEUED);
@@ -87,9 +89,11 @@ impl Core {
             }
         }
         for run in runs {
-            match self.shards.contains_key(&run.meta.shard) {
+            let run_id = &run.meta.run_id;
+            let owned = self.shards.contains_key(&run.meta.shard);
+            match owned && !self.called_off.contains_key(run_id) {
                 true => self.take_in(run),
-                false => drop(self.waiting.remove(&run.meta.run_id)),
+                false => drop(self.waiting.remove(run_id)),
             }
         }
         for broken in broken {
@@ -218,17 +222,26 @@ impl Core {
                 return self.to_load.extend(wanted);
             }
         };
+        let mut queued = HashSet::new();
         for run in runs {
+            let (run_id, meta) = (run.meta.run_id.clone(), &run.meta);
             // Its shard may be lost, and then nothing waits for it.
-            if self.waiting.contains_key(&run.meta.run_id) {
-                self.take_in(run);
+            if !self.waiting.contains_key(&run_id) {
+                continue;
+            }
+            match (&run.run, meta.ended) {
+                (None, Some(status)) => self.refuse_ended(meta, status),
+                // It begins when it is taken from the queue, and never twice.
+                (None, None) if !self.called_off(meta) => drop(queued.insert(run_id)),
+                (None, None) => {}
+                (Some(_), _) => self.take_in(run),
             }
         }
         for broken in broken {
             self.waiting.remove(&broken.run_id);
             self.fail_broken(broken);
         }
-        for id in ids {
+        for id in ids.into_iter().filter(|id| !queued.contains(id)) {
             // It is kept no longer.
             for incoming in self.waiting.remove(&id).unwrap_or_default() {
                 if let Incoming::Job { ack: Some(ack), .. } = incoming {
@@ -268,6 +281,7 @@ impl Core {
         change.commands.extend(told);
         change.ending = Some(Ending {
             status: RunStatus::Failed,
+            at: clock::now(),
             header,
             error: Some(reason),
         });

@@ -173,6 +173,7 @@ impl Core {
         self.waiting.retain(|run_id, _| !of_shard(run_id));
         self.to_load.retain(|run_id| !of_shard(run_id));
         self.handled.retain(|(shard, _), _| *shard != number);
+        self.called_off.retain(|run_id, _| !of_shard(run_id));
         self.fired.retain(|(run_id, _), _| !of_shard(run_id));
         let runs: Vec<String> = self
             .runs

@@ -20,14 +20,24 @@ use crate::{
     outcome,
 };
 
+/// Whether a command of this kind ends its run.
+fn ends(kind: &str) -> bool {
+    matches!(kind, "cancel" | "terminate")
+}
+
 impl Core {
     /// Gives a run what came for it, as soon as it is in memory.
     pub(super) fn deliver(&mut self, run_id: &str, incoming: Incoming) {
         if self.runs.contains_key(run_id) {
             return self.apply(run_id, incoming);
         }
+        let calls_off = match &incoming {
+            Incoming::Command { command, .. } => ends(&command.kind),
+            _ => false,
+        };
         let waiting = self.waiting.entry(run_id.to_owned()).or_default();
-        if waiting.is_empty() {
+        // What waits until its run begins must not keep it from being called off.
+        if waiting.is_empty() || calls_off {
             self.to_load.push_back(run_id.to_owned());
         }
         waiting.push(incoming);
@@ -42,6 +52,9 @@ impl Core {
         } = loaded;
         let run_id = meta.run_id.clone();
         if self.runs.contains_key(&run_id) {
+            for incoming in self.waiting.remove(&run_id).unwrap_or_default() {
+                self.apply(&run_id, incoming);
+            }
             return;
         }
         if run.is_none() && self.called_off(&meta) {
@@ -54,7 +67,7 @@ impl Core {
                 run_id,
                 reason,
                 parent: meta.parent,
-                ended: meta.ended_at.is_some(),
+                ended: meta.ended.is_some(),
             });
         }
         let (now, limits) = (clock::now(), &self.env.limits);
@@ -95,8 +108,7 @@ impl Core {
     }
 
     /// Ends a run that was called off before it began, if that is what waits for it.
-    fn called_off(&mut self, meta: &RunMeta) -> bool {
-        let ends = |kind: &str| matches!(kind, "cancel" | "terminate");
+    pub(super) fn called_off(&mut self, meta: &RunMeta) -> bool {
         let waiting = self.waiting.get(&meta.run_id).into_iter().flatten();
         let mut commands = waiting.filter_map(|incoming| match incoming {
             Incoming::Command { command, .. } => Some(command),
@@ -125,6 +137,7 @@ impl Core {
         change.commands.extend(told);
         change.ending = Some(Ending {
             status: RunStatus::Cancelled,
+            at: now,
             header: Vec::new(),
             error: None,
         });
@@ -140,7 +153,28 @@ impl Core {
             let answer = CommandAnswer { status, body };
             change.answered.push((number, command.id, answer));
         }
+        self.called_off.insert(meta.run_id.clone(), false);
         true
+    }
+
+    /// Answers what waits for a run that ended before it began.
+    pub(super) fn refuse_ended(&mut self, meta: &RunMeta, status: RunStatus) {
+        let waiting = self.waiting.remove(&meta.run_id).unwrap_or_default();
+        let change = self.changes.of(&meta.run_id);
+        change.ending = Some(Ending {
+            status,
+            at: meta.ended_at.unwrap_or_else(clock::now),
+            header: Vec::new(),
+            error: meta.error.clone(),
+        });
+        let message = format!("it is {} and never began", status.as_str());
+        for incoming in waiting {
+            if let Incoming::Command { number, command } = incoming {
+                let (status, body) = (409, json!({ "message": message }));
+                let answer = CommandAnswer { status, body };
+                change.answered.push((number, command.id, answer));
+            }
+        }
     }
 
     fn apply(&mut self, run_id: &str, incoming: Incoming) {
