@@ -11,7 +11,6 @@
 //! `make test-workflows` runs them with programs that are optimized, at the size that the guide speaks of.
 
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
-#![expect(clippy::print_stdout, reason = "what a fault cost is read by people")]
 
 mod audit;
 mod fleet;
