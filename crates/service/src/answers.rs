@@ -1,14 +1,53 @@
 //! Short answers over HTTP, as the admin listener and the programs without gRPC give them.
 
+use std::convert::Infallible;
+
 use bytes::Bytes;
-use http::{HeaderValue, Method, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header, request::Parts};
 use http_body_util::Full;
 use serde_json::{Value, json};
+use tower::Service;
 
-use crate::{Context, probes::Probe};
+use crate::{Context, RequestBody, probes::Probe};
 
 /// An answer whose body is there.
 pub type Answer = Response<Full<Bytes>>;
+
+/// The service of a program with a few pages and no bodies. The rules for web pages and the probes come
+/// first, and `answer` has the rest.
+pub fn pages<A, F>(
+    context: Context,
+    answer: A,
+) -> impl Service<Request<RequestBody>, Response = Answer, Error = Infallible, Future: Send + 'static>
++ Clone
++ Send
++ Sync
++ 'static
+where
+    A: Fn(Parts) -> F + Clone + Send + Sync + 'static,
+    F: Future<Output = Answer> + Send + 'static,
+{
+    let web = context.web_policy();
+    tower::service_fn(move |request: Request<RequestBody>| {
+        let (context, web, answer) = (context.clone(), web.clone(), answer.clone());
+        async move {
+            let request = request.into_parts().0;
+            let origin = web.cors(&request);
+            let mut answer = match web.check(&request, false) {
+                Err(refusal) => problem(refusal.status(), &refusal.to_string()),
+                Ok(()) => match probe(&context, &request.method, request.uri.path()) {
+                    Some(answer) => answer,
+                    None => answer(request).await,
+                },
+            };
+            if let Some(origin) = origin {
+                let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
+                answer.headers_mut().insert(allow, origin);
+            }
+            Ok(answer)
+        }
+    })
+}
 
 /// A line of text.
 #[must_use]

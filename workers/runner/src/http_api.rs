@@ -7,7 +7,7 @@ use dynamic::DynamicCall;
 use http::{HeaderMap, Method, Request, StatusCode, header, request::Parts};
 use serde_json::json;
 use service::{
-    Context, RequestBody, WebPolicy,
+    Context, RequestBody,
     answers::{self, Answer, problem},
 };
 use tokio::time::timeout;
@@ -29,7 +29,6 @@ pub(crate) struct HttpApi {
     context: Context,
     store_monitor: Arc<StoreMonitor>,
     workers: usize,
-    web: WebPolicy,
     /// Who asks agents.
     handler: Arc<AttemptHandler>,
 }
@@ -42,7 +41,6 @@ impl HttpApi {
         handler: Arc<AttemptHandler>,
     ) -> Self {
         Self {
-            web: context.web_policy(),
             context,
             store_monitor,
             workers,
@@ -61,29 +59,15 @@ impl HttpApi {
     + Send
     + Sync
     + 'static {
-        let api = Arc::new(self);
-        tower::service_fn(move |request: Request<RequestBody>| {
-            let api = api.clone();
-            async move {
-                let request = request.into_parts().0;
-                let mut answer = api.answer(&request).await;
-                if let Some(origin) = api.web.cors(&request) {
-                    let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
-                    answer.headers_mut().insert(allow, origin);
-                }
-                Ok(answer)
-            }
+        let (context, api) = (self.context.clone(), Arc::new(self));
+        answers::pages(context, move |request| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&request).await }
         })
     }
 
     async fn answer(&self, request: &Parts) -> Answer {
-        if let Err(refusal) = self.web.check(request, false) {
-            return problem(refusal.status(), &refusal.to_string());
-        }
         let (method, path) = (&request.method, request.uri.path());
-        if let Some(answer) = answers::probe(&self.context, method, path) {
-            return answer;
-        }
         if path == "/test/chat" {
             return match *method {
                 Method::POST => self.chat(request.uri.query().unwrap_or_default()).await,

@@ -8,10 +8,10 @@ use std::{
     },
 };
 
-use http::{Method, Request, StatusCode, header, request::Parts};
+use http::{Method, Request, StatusCode, request::Parts};
 use serde_json::json;
 use service::{
-    Context, RequestBody, Severity, WebPolicy,
+    Context, RequestBody, Severity,
     answers::{self, Answer, problem},
 };
 use tower::Service;
@@ -29,16 +29,11 @@ pub(crate) struct Report {
 pub(crate) struct HttpApi {
     context: Context,
     report: Arc<Report>,
-    web: WebPolicy,
 }
 
 impl HttpApi {
     pub(crate) fn new(context: Context, report: Arc<Report>) -> Self {
-        Self {
-            web: context.web_policy(),
-            context,
-            report,
-        }
+        Self { context, report }
     }
 
     pub(crate) fn service(
@@ -52,29 +47,15 @@ impl HttpApi {
     + Send
     + Sync
     + 'static {
-        let api = Arc::new(self);
-        tower::service_fn(move |request: Request<RequestBody>| {
-            let api = api.clone();
-            async move {
-                let request = request.into_parts().0;
-                let mut answer = api.answer(&request).await;
-                if let Some(origin) = api.web.cors(&request) {
-                    let allow = header::ACCESS_CONTROL_ALLOW_ORIGIN;
-                    answer.headers_mut().insert(allow, origin);
-                }
-                Ok(answer)
-            }
+        let (context, api) = (self.context.clone(), Arc::new(self));
+        answers::pages(context, move |request| {
+            let api = Arc::clone(&api);
+            async move { api.answer(&request).await }
         })
     }
 
     async fn answer(&self, request: &Parts) -> Answer {
-        if let Err(refusal) = self.web.check(request, false) {
-            return problem(refusal.status(), &refusal.to_string());
-        }
         let (method, path) = (&request.method, request.uri.path());
-        if let Some(answer) = answers::probe(&self.context, method, path) {
-            return answer;
-        }
         match (path, matches!(*method, Method::GET | Method::HEAD)) {
             ("/health", true) => self.health(),
             ("/metrics", true) => self.context.scrape(&request.headers).await,

@@ -128,49 +128,52 @@ impl Core {
             let result = Err("it was called off before it began".to_owned());
             super::children::ended_command(&meta.run_id, parent, now, result)
         });
-        let waiting = self.waiting.remove(&meta.run_id).unwrap_or_default();
         let change = self.changes.of(&meta.run_id);
         // It is made of texts and numbers.
         change
             .events
             .push(serde_json::to_vec(&event).unwrap_or_default());
         change.commands.extend(told);
-        change.ending = Some(Ending {
+        let ending = Ending {
             status: RunStatus::Cancelled,
             at: now,
             header: Vec::new(),
             error: None,
+        };
+        self.answer_unbegun(&meta.run_id, ending, |kind| match ends(kind) {
+            true => (200, "it had not begun"),
+            false => (409, "it was called off before it began"),
         });
-        for incoming in waiting {
-            let Incoming::Command { number, command } = incoming else {
-                continue;
-            };
-            let (status, message) = match ends(&command.kind) {
-                true => (200, "it had not begun"),
-                false => (409, "it was called off before it began"),
-            };
-            let body = json!({ "message": message });
-            let answer = CommandAnswer { status, body };
-            change.answered.push((number, command.id, answer));
-        }
         self.called_off.insert(meta.run_id.clone(), false);
         true
     }
 
     /// Answers what waits for a run that ended before it began.
     pub(super) fn refuse_ended(&mut self, meta: &RunMeta, status: RunStatus) {
-        let waiting = self.waiting.remove(&meta.run_id).unwrap_or_default();
-        let change = self.changes.of(&meta.run_id);
-        change.ending = Some(Ending {
+        let ending = Ending {
             status,
             at: meta.ended_at.unwrap_or_else(clock::now),
             header: Vec::new(),
             error: meta.error.clone(),
-        });
+        };
         let message = format!("it is {} and never began", status.as_str());
+        self.answer_unbegun(&meta.run_id, ending, |_| (409, &message));
+    }
+
+    /// Stores how a run ended that never began, and answers the commands that wait for it, by their kinds.
+    fn answer_unbegun<'a>(
+        &mut self,
+        run_id: &str,
+        ending: Ending,
+        answer: impl Fn(&str) -> (u16, &'a str),
+    ) {
+        let waiting = self.waiting.remove(run_id).unwrap_or_default();
+        let change = self.changes.of(run_id);
+        change.ending = Some(ending);
         for incoming in waiting {
             if let Incoming::Command { number, command } = incoming {
-                let (status, body) = (409, json!({ "message": message }));
+                let (status, message) = answer(&command.kind);
+                let body = json!({ "message": message });
                 let answer = CommandAnswer { status, body };
                 change.answered.push((number, command.id, answer));
             }
