@@ -47,6 +47,43 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// A program of MCP's clients and servers by its npm name: `node`, `mcp-inspector`, `conformance`. Its
+/// absence is a failure: `make tools` installs them all.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn mcp_program(name: &str) -> PathBuf {
+    let program = mcp_modules().join(".bin").join(name);
+    assert!(
+        program.is_file(),
+        "{} is missing: run `make tools`",
+        program.display()
+    );
+    program
+}
+
+/// Where the packages of MCP's TypeScript SDKs are.
+#[must_use]
+pub fn mcp_modules() -> PathBuf {
+    root().join(".tools/pkg/mcp-node/node_modules")
+}
+
+/// The folder that Python has to look in for MCP's SDK and jsonschema, as `PYTHONPATH`.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn mcp_python_path() -> PathBuf {
+    let folder = root().join(".tools/pkg/mcp-python");
+    assert!(
+        folder.is_dir(),
+        "{} is missing: run `make tools`",
+        folder.display()
+    );
+    folder
+}
+
 /// One of our programs, as this test was built: same target folder, same profile. The first to
 /// ask in a process has them all built, which takes no time when they are; processes that ask at
 /// once wait for each other on cargo's own lock.
