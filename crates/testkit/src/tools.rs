@@ -96,10 +96,36 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
+/// One of the test kit's examples, in the profile of this test, built when it is older than its source.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let folder = profile_folder();
+    let example = folder.join("examples").join(name);
+    // Who had the programs built has had all built.
+    if env::var_os(BINARIES).is_none() || !example.is_file() {
+        cargo_build(&folder, &["--package", "mesh-testkit", "--example", name]);
+    }
+    example
+}
+
 fn build() -> PathBuf {
+    let folder = profile_folder();
+    cargo_build(&folder, &["--workspace", "--bins"]);
+    folder
+}
+
+/// `target/<profile>`
+fn profile_folder() -> PathBuf {
     let this = env::current_exe().expect("a test is a file");
     // target/<profile>/deps/<test>
     let folder = this.ancestors().nth(2).expect("cargo puts tests two below");
+    folder.to_owned()
+}
+
+fn cargo_build(folder: &Path, what: &[&str]) {
     let target = folder.parent().expect("a profile is below the target");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
@@ -108,15 +134,15 @@ fn build() -> PathBuf {
     let cargo = option_env!("CARGO").unwrap_or("cargo");
     let built = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["build", "--quiet"])
+        .args(what)
         .args(["--profile", profile, "--target-dir"])
         .arg(target)
         .output()
         .expect("cargo runs");
     assert!(
         built.status.success(),
-        "the programs do not build:\n{}",
+        "cargo build {what:?} fails:\n{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    folder.to_owned()
 }
