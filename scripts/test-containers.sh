@@ -30,6 +30,7 @@ finish() {
   [ -z "$LOAD" ] || wait "$LOAD"
   if [ $code != 0 ]; then
     docker compose ps
+    curl -fsS "$(url prometheus 9090)/api/v1/targets" | jq -r '.data.activeTargets[] | "\(.scrapeUrl): \(.health) \(.lastError)"'
     docker compose logs --tail=30 --no-color --no-log-prefix 2>/dev/null | cut -c1-240
   fi
   docker compose down -v -t 10 --remove-orphans >/dev/null 2>&1
