@@ -11,6 +11,7 @@ mod drain;
 mod jobs;
 mod list;
 mod mcp;
+mod mount;
 mod run;
 mod schedules;
 mod stat;
@@ -45,6 +46,7 @@ subcommands! {
     pub(crate) enum Command(out: &Output) {
         Up(up::Up),
         Run(run::Run),
+        Mount(mount::Mount),
         Demo(demo::Demo),
         List(list::List),
         Describe(describe::Describe),

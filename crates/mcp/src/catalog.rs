@@ -1,0 +1,1 @@
+//! Which services and methods are tools, kept up to date.
