@@ -154,13 +154,13 @@ impl Fixture {
             "test_simple_text" => Ok(text("This is a simple text response for testing.")),
             "test_image_content" => Ok(complete(&json!([image]))),
             "test_audio_content" => Ok(complete(
-                json!([{"type": "audio", "data": WAV, "mimeType": "audio/wav"}]),
+                &json!([{"type": "audio", "data": WAV, "mimeType": "audio/wav"}]),
             )),
             "test_embedded_resource" => {
                 let resource = json!({"uri": "test://embedded-resource", "mimeType": "text/plain",
                     "text": "This is an embedded resource content."});
                 Ok(complete(
-                    json!([{"type": "resource", "resource": resource}]),
+                    &json!([{"type": "resource", "resource": resource}]),
                 ))
             }
             "test_multiple_content_types" => {
@@ -168,7 +168,7 @@ impl Fixture {
                     "mimeType": "application/json", "text": r#"{"test":"data","value":123}"#});
                 let first = json!({"type": "text", "text": "Multiple content types test:"});
                 Ok(complete(
-                    json!([first, image, {"type": "resource", "resource": resource}]),
+                    &json!([first, image, {"type": "resource", "resource": resource}]),
                 ))
             }
             "test_error_handling" => {

@@ -5,7 +5,7 @@ use std::{process::Command, time::Duration};
 use mesh_testkit::{Process, tools};
 use tempfile::TempDir;
 
-use crate::support::{command, finish};
+use crate::support::{World, command, finish};
 
 /// Legacy and modern, each with how many scenarios its run has, those that are not scored too.
 const REVISIONS: [(&str, usize); 2] = [("2025-11-25", 33), ("2026-07-28", 50)];
@@ -104,6 +104,31 @@ async fn the_fixture_passes_every_scenario_when_it_is_asked_directly() {
         requirements(&url, revision, &home)
             .await
             .assert_all(scenarios);
+    }
+}
+
+/// What any server has to pass, whatever its tools are.
+const ANY_SERVER: [(&str, &str); 12] = [
+    ("server-initialize", "2025-11-25"),
+    ("server-session-lifecycle", "2025-11-25"),
+    ("ping", "2025-11-25"),
+    ("tools-list", "2025-11-25"),
+    ("tools-list", "2026-07-28"),
+    ("resources-list", "2025-11-25"),
+    ("resources-list", "2026-07-28"),
+    ("prompts-list", "2025-11-25"),
+    ("prompts-list", "2026-07-28"),
+    ("dns-rebinding-protection", "2026-07-28"),
+    ("caching", "2026-07-28"),
+    ("http-header-validation", "2026-07-28"),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demo_mesh_passes_what_any_server_has_to() {
+    let world = World::start(1, &[]).await;
+    let home = TempDir::new().expect("a folder");
+    for (name, version) in ANY_SERVER {
+        scenario(&world.mcp(), name, version, &home).await;
     }
 }
 

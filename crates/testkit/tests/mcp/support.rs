@@ -4,8 +4,6 @@ use std::{
     collections::BTreeMap,
     env,
     ffi::OsString,
-    fmt::Write as _,
-    net::SocketAddr,
     path::PathBuf,
     process::{Command, Stdio},
     time::Duration,
@@ -24,9 +22,9 @@ pub(crate) const MODERN: &str = "2026-07-28";
 #[derive(Debug)]
 pub(crate) struct World {
     pub(crate) gateways: Vec<Program>,
-    pub(crate) services: Vec<Program>,
+    _services: Vec<Program>,
     pub(crate) consul: Consul,
-    pub(crate) folder: TempDir,
+    _folder: TempDir,
     env: Vec<(&'static str, String)>,
 }
 
@@ -53,9 +51,9 @@ impl World {
         }
         let mut world = Self {
             gateways: Vec::new(),
-            services,
+            _services: services,
             consul,
-            folder,
+            _folder: folder,
             env,
         };
         for _ in 0..gateways {
@@ -81,10 +79,6 @@ impl World {
     pub(crate) fn mcp(&self) -> String {
         mcp(&self.gateways[0])
     }
-
-    pub(crate) fn env(&self) -> &[(&'static str, String)] {
-        &self.env
-    }
 }
 
 /// The endpoint of a gateway.
@@ -108,7 +102,7 @@ pub(crate) async fn ask_with(
     params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let mut request = http_client::client()
+    let mut request = http()
         .post(url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
@@ -126,6 +120,12 @@ pub(crate) async fn ask_with(
     let status = answer.status().as_u16();
     let text = answer.text().await.ok()?;
     Some((status, last_message(&text)?))
+}
+
+/// A client with connections of its own.
+fn http() -> reqwest::Client {
+    let http = reqwest::Client::builder().no_proxy().build();
+    http.expect("plain HTTP")
 }
 
 /// The message of an answer: JSON, or the last of its events.
@@ -271,26 +271,4 @@ pub(crate) fn typescript(args: &[&str], home: &TempDir) -> Command {
     let mut command = command(tools::mcp_program("node"), &[], home);
     command.arg(script).arg(tools::mcp_modules()).args(args);
     command
-}
-
-/// The value of one series of a program's `/metrics`, all its labels added up.
-pub(crate) async fn metric(admin: SocketAddr, name: &str) -> f64 {
-    let (_, text) = http_client::get(&format!("http://{admin}/metrics"))
-        .await
-        .expect("metrics");
-    let of = |line: &str| {
-        line.strip_prefix(name)
-            .is_some_and(|it| it.starts_with([' ', '{']))
-    };
-    let lines = text.lines().filter(|line| of(line));
-    let values = lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok());
-    values.sum()
-}
-
-/// Lines for a failed test to show.
-pub(crate) fn shown<T: std::fmt::Debug>(items: impl IntoIterator<Item = T>) -> String {
-    items.into_iter().fold(String::new(), |mut all, item| {
-        writeln!(all, "{item:?}").expect("a string takes all");
-        all
-    })
 }
