@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_testkit::{Consul, Process, Program, http_client, tools, until};
+use mesh_testkit::{Consul, Process, Program, tools, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
