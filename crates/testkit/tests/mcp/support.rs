@@ -88,21 +88,21 @@ pub(crate) fn mcp(gateway: &Program) -> String {
 
 /// A modern request to an endpoint: its status and the message that answers it.
 pub(crate) async fn ask(url: &str, method: &str, params: Value) -> Option<(u16, Value)> {
-    ask_with(url, method, params, &[]).await
+    ask_by(&http(), url, method, params).await
 }
 
-/// The same with more headers.
-pub(crate) async fn ask_with(
+/// The same by a client that keeps its connections.
+pub(crate) async fn ask_by(
+    http: &reqwest::Client,
     url: &str,
     method: &str,
     mut params: Value,
-    headers: &[(&str, &str)],
 ) -> Option<(u16, Value)> {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
     params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let mut request = http()
+    let mut request = http
         .post(url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
@@ -113,9 +113,6 @@ pub(crate) async fn ask_with(
     if let Some(name) = name.or(params["taskId"].as_str()) {
         request = request.header("mcp-name", name);
     }
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
     let answer = request.body(body.to_string()).send().await.ok()?;
     let status = answer.status().as_u16();
     let text = answer.text().await.ok()?;
@@ -123,7 +120,7 @@ pub(crate) async fn ask_with(
 }
 
 /// A client with connections of its own.
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     let http = reqwest::Client::builder().no_proxy().build();
     http.expect("plain HTTP")
 }
@@ -133,9 +130,8 @@ fn last_message(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data.trim()).ok())
-        .last()
+    let mut data = text.lines().rev().filter_map(|line| line.strip_prefix("data:"));
+    data.find_map(|data| serde_json::from_str(data.trim()).ok())
 }
 
 /// The result of a tool.
