@@ -14,7 +14,6 @@ mod json;
 mod keys;
 pub mod names;
 pub mod pins;
-mod prepared;
 mod result;
 pub mod rpc;
 mod rules;
@@ -28,9 +27,13 @@ pub mod validate;
 
 pub use builtin::Builtin;
 pub use call::ToolCaller;
+pub use catalog::{
+    Catalog, CatalogKeys, CatalogService, CatalogSnapshot, CatalogView, LeftOut, MeshPrompt,
+    MeshResource, prompts, resources,
+};
 pub use context::{CallContext, Progress, ProgressSink};
+pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;
-pub use prepared::PreparedCall;
 pub use result::{CallError, CallOutcome, Content, JsonText, ToolResult};
 pub use tasks::{TaskView, Tasks};
 pub use tool::{Annotations, MeshTool, ToolDefinition, ToolTarget};
