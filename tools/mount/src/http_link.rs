@@ -25,7 +25,7 @@ use crate::{
     link::{Era, Exchange, Facts, Gone, Link, MODERN, Outgoing},
     message::{self, Message, Notification, Request, code, error, raw, text, to_raw},
     sse::Sse,
-    stdio::set_token,
+    stdio::{set_token, within},
 };
 
 /// Idle connections that are kept.
@@ -134,7 +134,7 @@ pub(crate) async fn connect(
     });
     let guard = peer.calls.closed().clone().drop_guard();
     setting.tracker.spawn(send_replies(Arc::clone(&peer), answers));
-    let learnt = timeout(setting.patience, peer.handshake()).await;
+    let learnt = within(setting.patience, peer.handshake()).await;
     let facts = learnt.with_context(|| format!("it said nothing for {:?}", setting.patience))??;
     guard.disarm();
     let facts = Arc::new(facts);
@@ -302,7 +302,11 @@ impl Peer {
                 () = closed.cancelled() => false,
             };
             // Of a modern request, closing its stream cancels it.
-            if peer.calls.forget(id) && cancelled && !modern && !begins {
+            if !peer.calls.forget(id) || !cancelled || begins {
+                return;
+            }
+            peer.setting.metrics.cancelled();
+            if !modern {
                 let params = serde_json::json!({"requestId": id, "reason": "its client has left"});
                 let cancelled = Notification::new("notifications/cancelled", &params);
                 peer.post_message(cancelled.write()).await.ok();

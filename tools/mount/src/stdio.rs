@@ -1,6 +1,6 @@
 //! A server at the other end of a pair of pipes: a line is a message.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -65,13 +65,21 @@ pub(crate) async fn connect(
     tracker.spawn(write(stdin, outgoing, closed.clone()));
     tracker.spawn(read(stdout, Arc::clone(&pipe.calls)));
     tracker.spawn(watch(server, Arc::clone(&pipe.calls), shutdown.clone()));
-    let learnt = timeout(*patience, handshake::over_pipes(&pipe, probe)).await;
+    let learnt = within(*patience, handshake::over_pipes(&pipe, probe)).await;
     let facts = learnt.with_context(|| format!("it said nothing for {patience:?}"))??;
     guard.disarm();
     Ok(Arc::new(StdioLink {
         facts: Arc::new(facts),
         pipe,
     }))
+}
+
+/// Waits for a future, but only so long; zero is no limit.
+pub(crate) async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    match patience.is_zero() {
+        true => Some(future.await),
+        false => timeout(patience, future).await.ok(),
+    }
 }
 
 /// Writes messages to the server until its connection ends. Its input ends with this task.
@@ -190,6 +198,7 @@ impl Pipe {
             }
             // `initialize` cannot be taken back.
             if calls.forget(id) && method != "initialize" {
+                calls.setting().metrics.cancelled();
                 let params = serde_json::json!({"requestId": id, "reason": "its client has left"});
                 let cancelled = Notification::new("notifications/cancelled", &params);
                 out.send(cancelled.write()).await.ok();

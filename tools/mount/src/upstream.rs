@@ -33,6 +33,8 @@ const GOOD: Duration = Duration::from_secs(5);
 pub(crate) enum Address {
     /// By starting it.
     Command(ServerCommand),
+    /// It is not said where it is.
+    Nowhere,
     /// By HTTP.
     Http(Box<HttpServer>),
 }
@@ -113,6 +115,7 @@ impl Upstream {
                 }
                 connected
             }
+            Address::Nowhere => anyhow::bail!(crate::NO_SERVER),
             Address::Http(server) => http_link::connect(server, &self.setting).await,
         }
     }
