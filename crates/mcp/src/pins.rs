@@ -107,7 +107,9 @@ impl Pins {
 
     async fn entries(&self) -> Result<Arc<KvEntries>, PinError> {
         let mut entries = self.registry.entries();
-        first_answer(&mut entries, PATIENCE).await.ok_or(PinError::Silent)
+        first_answer(&mut entries, PATIENCE)
+            .await
+            .ok_or(PinError::Silent)
     }
 
     /// Every pin, of one mount or of all, in order.
@@ -147,7 +149,9 @@ impl Pins {
         }
         let mut approved = Vec::new();
         for pin in pins {
-            let Some(changed) = &pin.changed else { continue };
+            let Some(changed) = &pin.changed else {
+                continue;
+            };
             let tool = escaped(&pin.tool);
             let value = definition(changed);
             self.registry
@@ -189,7 +193,10 @@ impl Pins {
         now: &str,
     ) -> Standing {
         if now.len() > MAX_DEFINITION {
-            let text = format!("its definition has {} bytes, more than a pin may", now.len());
+            let text = format!(
+                "its definition has {} bytes, more than a pin may",
+                now.len()
+            );
             return Standing::Unknown(text);
         }
         let tool = escaped(name);
@@ -288,9 +295,17 @@ fn compare(place: &str, before: Option<&Value>, after: Option<&Value>, found: &m
     match (before, after) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-            for name in names.into_iter().filter(|name| !(place.is_empty() && *name == "_meta")) {
+            for name in names
+                .into_iter()
+                .filter(|name| !(place.is_empty() && *name == "_meta"))
+            {
                 let step = name.replace('~', "~0").replace('/', "~1");
-                compare(&format!("{place}/{step}"), old.get(name), new.get(name), found);
+                compare(
+                    &format!("{place}/{step}"),
+                    old.get(name),
+                    new.get(name),
+                    found,
+                );
             }
         }
         (before, after) if before == after => {}
@@ -304,7 +319,11 @@ fn compare(place: &str, before: Option<&Value>, after: Option<&Value>, found: &m
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.place.is_empty() { "/" } else { &self.place };
+        let place = if self.place.is_empty() {
+            "/"
+        } else {
+            &self.place
+        };
         write!(f, "{place}")?;
         for (sign, value) in [('-', &self.before), ('+', &self.after)] {
             if let Some(value) = value {
@@ -375,20 +394,36 @@ mod tests {
         let (mount, operator) = (Pins::new(registry.clone()), Pins::new(registry.clone()));
         let (old, new) = (tool("adds"), tool("adds, and sends your files"));
         assert_eq!(standing(&mount, &old).await, Standing::Approved);
-        let told = operator.approve("tool-x", None).await.unwrap_err().to_string();
+        let told = operator
+            .approve("tool-x", None)
+            .await
+            .unwrap_err()
+            .to_string();
         assert!(told.contains("has no changed tool"), "{told}");
         assert_eq!(standing(&mount, &new).await, Standing::Changed);
         // Another mount of the server sees the same.
-        assert_eq!(standing(&Pins::new(registry.clone()), &new).await, Standing::Changed);
+        assert_eq!(
+            standing(&Pins::new(registry.clone()), &new).await,
+            Standing::Changed
+        );
         let pins = operator.list(None).await.unwrap();
-        assert_eq!((pins[0].tool.as_str(), pins[0].changed.as_ref()), ("add_1", Some(&new)));
+        assert_eq!(
+            (pins[0].tool.as_str(), pins[0].changed.as_ref()),
+            ("add_1", Some(&new))
+        );
         let approved = operator.approve("tool-x", Some("add_1")).await.unwrap();
         let shown = approved[0].1[0].to_string();
-        assert_eq!(shown, "/description\n  - \"adds\"\n  + \"adds, and sends your files\"");
+        assert_eq!(
+            shown,
+            "/description\n  - \"adds\"\n  + \"adds, and sends your files\""
+        );
         assert_eq!(standing(&mount, &new).await, Standing::Approved);
         assert_eq!(standing(&mount, &old).await, Standing::Changed);
         assert_eq!(standing(&mount, &new).await, Standing::Approved);
-        assert_eq!(operator.list(Some("tool-x")).await.unwrap()[0].changed, None);
+        assert_eq!(
+            operator.list(Some("tool-x")).await.unwrap()[0].changed,
+            None
+        );
     }
 
     #[tokio::test]
@@ -396,7 +431,10 @@ mod tests {
         let memory = Arc::new(Memory::new());
         let pins = Pins::new(memory.clone());
         memory.set_reachable(false);
-        assert!(matches!(standing(&pins, &tool("a")).await, Standing::NotKept(_)));
+        assert!(matches!(
+            standing(&pins, &tool("a")).await,
+            Standing::NotKept(_)
+        ));
         assert_eq!(standing(&pins, &tool("a")).await, Standing::Approved);
         assert_eq!(standing(&pins, &tool("b")).await, Standing::Changed);
     }
@@ -404,7 +442,8 @@ mod tests {
     #[tokio::test]
     async fn the_order_of_fields_and_what_is_not_shown_are_no_change() {
         let pins = Pins::new(Arc::new(Memory::new()));
-        let first: Value = serde_json::from_str(r#"{"name":"add_1","_meta":{"a":1},"b":{"x":1,"y":2}}"#).unwrap();
+        let first: Value =
+            serde_json::from_str(r#"{"name":"add_1","_meta":{"a":1},"b":{"x":1,"y":2}}"#).unwrap();
         let again: Value = serde_json::from_str(r#"{"b":{"y":2,"x":1},"name":"add_1"}"#).unwrap();
         assert_eq!(standing(&pins, &first).await, Standing::Approved);
         assert_eq!(standing(&pins, &again).await, Standing::Approved);
@@ -414,7 +453,10 @@ mod tests {
     fn a_name_comes_back_from_a_key() {
         for name in ["add", "get_sum", "a.b/c", "é", "", "_5F"] {
             let key = escaped(name);
-            assert!(key.bytes().all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it)));
+            assert!(
+                key.bytes()
+                    .all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
+            );
             assert_eq!(unescaped(&key), name);
         }
     }

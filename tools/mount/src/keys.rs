@@ -53,7 +53,10 @@ keys! {
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.is_empty()
-        || name.len() <= 50 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-')
+        || name.len() <= 50
+            && name.chars().all(plain)
+            && !name.starts_with('-')
+            && !name.ends_with('-')
 }
 
 #[cfg(test)]

@@ -94,7 +94,8 @@ pub fn named(config: &Config) -> anyhow::Result<Spec> {
         anyhow::bail!(NO_SERVER);
     }
     let name = keys
-        .mount_name.context("the mount needs a name: give --name NAME, or set `mount_name`")?;
+        .mount_name
+        .context("the mount needs a name: give --name NAME, or set `mount_name`")?;
     let name = name.strip_prefix("tool-").unwrap_or(&name);
     // Once for each mount of a process, which has one.
     let service = Box::leak(format!("tool-{name}").into_boxed_str());

@@ -53,7 +53,10 @@ impl MountMetrics {
 
     pub(crate) fn request(&self, method: &str, outcome: &'static str) {
         let known = METHODS.into_iter().find(|known| *known == method);
-        self.0.requests.of([known.unwrap_or("_OTHER"), outcome]).inc();
+        self.0
+            .requests
+            .of([known.unwrap_or("_OTHER"), outcome])
+            .inc();
     }
 
     pub(crate) fn cancelled(&self) {
@@ -69,7 +72,9 @@ impl MountMetrics {
     }
 
     pub(crate) fn sessions(&self, count: usize) {
-        self.0.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.0
+            .sessions
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
     pub(crate) fn blocked(&self, count: usize) {

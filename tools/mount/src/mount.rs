@@ -133,7 +133,9 @@ impl Mount {
             let link = links.borrow_and_update().clone();
             if let Some(link) = link {
                 let closed = link.closed().clone();
-                closed.run_until_cancelled(self.follow_link(&*link, first)).await;
+                closed
+                    .run_until_cancelled(self.follow_link(&*link, first))
+                    .await;
                 first = false;
             }
             if links.changed().await.is_err() {
@@ -225,12 +227,17 @@ impl Mount {
         let checked = self.tools.check(pins, service, read).await;
         self.metrics.blocked(checked.blocked);
         if checked.differs && checked.blocked > 0 {
-            tracing::warn!(tools = checked.blocked, "tools changed and are not used until they are approved");
+            tracing::warn!(
+                tools = checked.blocked,
+                "tools changed and are not used until they are approved"
+            );
         }
         let condition = match (checked.blocked, checked.not_kept) {
             (0, None) => None,
             (0, Some(why)) => Some(format!("the registry does not keep them: {why}")),
-            (count, _) => Some(format!("{count} tools wait for approval: see `meshctl mcp pins`")),
+            (count, _) => Some(format!(
+                "{count} tools wait for approval: see `meshctl mcp pins`"
+            )),
         };
         let condition = condition.map(|text| (Severity::Degraded, text));
         self.context.conditions.set("pins", condition);

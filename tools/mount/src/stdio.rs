@@ -91,7 +91,10 @@ async fn write(mut stdin: ChildStdin, mut out: mpsc::Receiver<Vec<u8>>, closed: 
         };
         let Some(mut message) = message else { return };
         // Within a message a line break is only white space: in a text it is escaped.
-        for byte in message.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+        for byte in message
+            .iter_mut()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+        {
             *byte = b' ';
         }
         message.push(b'\n');
@@ -122,7 +125,11 @@ async fn read(stdout: ChildStdout, calls: Arc<Calls>) {
         match read {
             Ok(Some(true)) => {}
             Ok(Some(false)) => {
-                warn!(limit, key = "mount_max_message", "the server sent a message that is too large");
+                warn!(
+                    limit,
+                    key = "mount_max_message",
+                    "the server sent a message that is too large"
+                );
                 break;
             }
             Ok(None) | Err(_) => break,

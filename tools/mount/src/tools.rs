@@ -85,7 +85,9 @@ impl Tools {
 
     /// Compares tools with their pins. Whether other ones may be used than before.
     pub(crate) async fn check(&self, pins: &Pins, service: &str, read: &Definitions) -> Checked {
-        let named = read.iter().map(|(name, it)| (name.clone(), definition(&it.value)));
+        let named = read
+            .iter()
+            .map(|(name, it)| (name.clone(), definition(&it.value)));
         let standings = pins.check(service, named.collect()).await;
         let mut checked = Checked::default();
         let mut blocked = BTreeMap::new();
@@ -100,7 +102,9 @@ impl Tools {
                     "the tool {name:?} changed since it was approved: `meshctl mcp approve {service}` shows \
                      the difference and approves it"
                 ),
-                Standing::Unknown(why) => format!("the pin of the tool {name:?} is not known: {why}"),
+                Standing::Unknown(why) => {
+                    format!("the pin of the tool {name:?} is not known: {why}")
+                }
             };
             blocked.insert(name, reason);
         }
@@ -121,7 +125,9 @@ impl Tools {
         let Some(mut page) = fields(Some(&result)) else {
             return result;
         };
-        let entries = page.get("tools").and_then(|it| serde_json::from_str(it.get()).ok());
+        let entries = page
+            .get("tools")
+            .and_then(|it| serde_json::from_str(it.get()).ok());
         let Some(entries): Option<Vec<Raw>> = entries else {
             return result;
         };

@@ -109,7 +109,8 @@ impl Upstream {
             Address::Command(command) => {
                 let connected = stdio::connect(command, &self.setting, probe).await;
                 // Next time the other way: servers that end at the question are of earlier revisions.
-                self.fears_questions.store(connected.is_err() && probe, Ordering::Relaxed);
+                self.fears_questions
+                    .store(connected.is_err() && probe, Ordering::Relaxed);
                 if connected.is_ok() && !probe {
                     self.fears_questions.store(true, Ordering::Relaxed);
                 }

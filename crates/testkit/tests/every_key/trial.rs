@@ -127,7 +127,8 @@ impl Trial {
         let mut status = http1(ports.admin, "/readyz").await?.0;
         // It is ready once its server has said what it is.
         let begun = Instant::now();
-        while self.spec.program == "mcp-mount" && status == 503 && begun.elapsed() < ANSWER_TIMEOUT {
+        while self.spec.program == "mcp-mount" && status == 503 && begun.elapsed() < ANSWER_TIMEOUT
+        {
             sleep(POLL_INTERVAL).await;
             status = http1(ports.admin, "/readyz").await?.0;
             if self.key.name == "mount_url" {

@@ -21,10 +21,17 @@ async fn a_modern_client_is_asked_and_comes_again() {
     for era in ERAS {
         let small = Small::start(era, &[]).await;
         let can = json!({"elicitation": {}});
-        let asked = small.modern(can.clone(), "tools/call", call("ask", json!({}))).await;
+        let asked = small
+            .modern(can.clone(), "tools/call", call("ask", json!({})))
+            .await;
         let result = &asked[0]["result"];
         assert_eq!(result["resultType"], "input_required", "{asked:?}");
-        let (key, request) = result["inputRequests"].as_object().unwrap().iter().next().unwrap();
+        let (key, request) = result["inputRequests"]
+            .as_object()
+            .unwrap()
+            .iter()
+            .next()
+            .unwrap();
         assert_eq!(request["method"], "elicitation/create");
         assert_eq!(request["params"]["message"], "Your name?");
         let state = result["requestState"].as_str().unwrap();
@@ -36,7 +43,9 @@ async fn a_modern_client_is_asked_and_comes_again() {
         again["requestState"] = state.into();
         let done = small.modern(can.clone(), "tools/call", again).await;
         assert_eq!(text_of(&done[0]), "hello Ann", "{era}");
-        let cannot = small.modern(json!({}), "tools/call", call("ask", json!({}))).await;
+        let cannot = small
+            .modern(json!({}), "tools/call", call("ask", json!({})))
+            .await;
         assert!(cannot[0].get("error").is_some(), "{era}: {cannot:?}");
     }
 }
@@ -48,13 +57,22 @@ async fn a_request_goes_on_at_the_mount_that_holds_it() {
         let first = Small::start_in(&registry, era, &[]).await;
         let second = Small::start_in(&registry, era, &[]).await;
         let can = json!({"elicitation": {}});
-        let asked = first.modern(can.clone(), "tools/call", call("ask", json!({}))).await;
+        let asked = first
+            .modern(can.clone(), "tools/call", call("ask", json!({})))
+            .await;
         let result = &asked[0]["result"];
-        let key = result["inputRequests"].as_object().unwrap().keys().next().unwrap();
+        let key = result["inputRequests"]
+            .as_object()
+            .unwrap()
+            .keys()
+            .next()
+            .unwrap();
         let mut again = call("ask", json!({}));
         again["inputResponses"][key] = json!({"action": "decline"});
         again["requestState"] = result["requestState"].clone();
-        let done = second.modern(can.clone(), "tools/call", again.clone()).await;
+        let done = second
+            .modern(can.clone(), "tools/call", again.clone())
+            .await;
         assert_eq!(text_of(&done[0]), "hello decline", "{era}: {done:?}");
         // What waited is gone with its mount, and the client is told. A stateless server goes on.
         first.running.drain().await;
@@ -73,17 +91,32 @@ async fn a_legacy_client_is_asked_by_requests() {
         let mut session = small.session(json!({"elicitation": {}})).await;
         assert_eq!(session.begun["protocolVersion"], "2025-06-18");
         assert_eq!(session.begun["serverInfo"]["name"], "small");
-        session.request(5, "tools/call", call("ask", json!({}))).await;
+        session
+            .request(5, "tools/call", call("ask", json!({})))
+            .await;
         let (related, question) = session.next().await;
-        assert_eq!((related.as_str(), &question["method"]), ("5", &json!("elicitation/create")));
+        assert_eq!(
+            (related.as_str(), &question["method"]),
+            ("5", &json!("elicitation/create"))
+        );
         let answer = json!({"action": "accept", "content": {"name": "Bob"}});
-        session.send(&json!({"jsonrpc": "2.0", "id": question["id"], "result": answer})).await;
+        session
+            .send(&json!({"jsonrpc": "2.0", "id": question["id"], "result": answer}))
+            .await;
         let (related, done) = session.next().await;
-        assert_eq!((related.as_str(), text_of(&done)), ("5", "hello Bob"), "{era}");
+        assert_eq!(
+            (related.as_str(), text_of(&done)),
+            ("5", "hello Bob"),
+            "{era}"
+        );
         // The error of a resource that is not there is that of the client's revision.
-        let gone = session.ask(6, "resources/read", json!({"uri": "x:y"})).await;
+        let gone = session
+            .ask(6, "resources/read", json!({"uri": "x:y"}))
+            .await;
         assert_eq!(gone["error"]["code"], -32002, "{era}");
-        let modern = small.modern(json!({}), "resources/read", json!({"uri": "x:y"})).await;
+        let modern = small
+            .modern(json!({}), "resources/read", json!({"uri": "x:y"}))
+            .await;
         assert_eq!(modern[0]["error"]["code"], -32602, "{era}");
     }
 }
@@ -95,24 +128,37 @@ async fn progress_and_the_log_reach_whom_they_belong_to() {
         let mut params = call("progress", json!({"count": 2}));
         params["_meta"]["progressToken"] = json!("mine");
         let all = small.modern(json!({}), "tools/call", params.clone()).await;
-        let told: Vec<_> = all.iter().map(|it| &it["params"]["progressToken"]).take(2).collect();
+        let told: Vec<_> = all
+            .iter()
+            .map(|it| &it["params"]["progressToken"])
+            .take(2)
+            .collect();
         assert_eq!(told, ["mine", "mine"], "{era}: {all:?}");
         let mut session = small.session(json!({})).await;
         session.request(1, "tools/call", params).await;
         for expected in [1, 2] {
             let (related, it) = session.next().await;
-            assert_eq!((related.as_str(), &it["params"]["progress"]), ("1", &json!(expected)));
+            assert_eq!(
+                (related.as_str(), &it["params"]["progress"]),
+                ("1", &json!(expected))
+            );
         }
         assert_eq!(text_of(&session.next().await.1), "done");
         // Log lines come to those who want them.
-        let quiet = small.modern(json!({}), "tools/call", call("log", json!({}))).await;
+        let quiet = small
+            .modern(json!({}), "tools/call", call("log", json!({})))
+            .await;
         assert_eq!(quiet.len(), 1, "{era}: {quiet:?}");
         let mut wanted = call("log", json!({}));
         wanted["_meta"]["io.modelcontextprotocol/logLevel"] = json!("info");
         let loud = small.modern(json!({}), "tools/call", wanted).await;
         assert_eq!(loud.len(), 3, "{era}: {loud:?}");
-        session.ask(2, "logging/setLevel", json!({"level": "error"})).await;
-        session.request(3, "tools/call", call("log", json!({}))).await;
+        session
+            .ask(2, "logging/setLevel", json!({"level": "error"}))
+            .await;
+        session
+            .request(3, "tools/call", call("log", json!({})))
+            .await;
         assert_eq!(session.next().await.1["params"]["level"], "error", "{era}");
         assert_eq!(text_of(&session.next().await.1), "logged");
     }
@@ -124,16 +170,27 @@ async fn changes_are_told_to_those_who_listen() {
         let small = Small::start(era, &[("mcp_pins", "off")]).await;
         let filter = json!({"notifications": {"toolsListChanged": true, "promptsListChanged": true,
             "resourceSubscriptions": ["x:1"]}});
-        let mut stream = small.stream(json!({}), "subscriptions/listen", filter).await;
+        let mut stream = small
+            .stream(json!({}), "subscriptions/listen", filter)
+            .await;
         let next = async |stream: &mut tonic::Streaming<proto::mesh::v1::McpMessage>| -> Value {
-            let it = timeout(SOON, stream.message()).await.unwrap().unwrap().unwrap();
+            let it = timeout(SOON, stream.message())
+                .await
+                .unwrap()
+                .unwrap()
+                .unwrap();
             serde_json::from_slice(&it.message).unwrap()
         };
         let told = next(&mut stream).await;
         assert_eq!(told["method"], "notifications/subscriptions/acknowledged");
-        assert_eq!(told["params"]["notifications"]["toolsListChanged"], true, "{era}");
+        assert_eq!(
+            told["params"]["notifications"]["toolsListChanged"], true,
+            "{era}"
+        );
         let mut session = small.session(json!({})).await;
-        let followed = session.ask(1, "resources/subscribe", json!({"uri": "x:1"})).await;
+        let followed = session
+            .ask(1, "resources/subscribe", json!({"uri": "x:1"}))
+            .await;
         assert_eq!(followed["result"], json!({}));
         // The mount tells the server of a subscription beside the answer.
         tokio::time::sleep(Duration::from_millis(300)).await;
@@ -150,7 +207,10 @@ async fn changes_are_told_to_those_who_listen() {
             }
         }
         methods.sort();
-        let expected = ["notifications/resources/updated", "notifications/tools/list_changed"];
+        let expected = [
+            "notifications/resources/updated",
+            "notifications/tools/list_changed",
+        ];
         assert_eq!(methods, expected, "{era}");
         let mut heard = Vec::new();
         while heard.len() < 2 {
@@ -182,8 +242,12 @@ async fn a_request_that_is_cancelled_is_cancelled_at_the_server() {
     for era in ERAS {
         let small = Small::start(era, &[]).await;
         let session = small.session(json!({})).await;
-        session.request(1, "tools/call", call("never", json!({}))).await;
-        let stream = small.stream(json!({}), "tools/call", call("never", json!({}))).await;
+        session
+            .request(1, "tools/call", call("never", json!({})))
+            .await;
+        let stream = small
+            .stream(json!({}), "tools/call", call("never", json!({})))
+            .await;
         let metrics = || small.running.context().registry.clone();
         until("both run", SOON, async || {
             (small.try_call("echo", &[]).await.is_ok()).then_some(())
@@ -204,15 +268,27 @@ async fn a_request_that_is_cancelled_is_cancelled_at_the_server() {
 #[tokio::test]
 async fn what_is_no_request_of_this_revision_is_refused() {
     let small = Small::start("legacy", &[]).await;
-    for method in ["initialize", "ping", "logging/setLevel", "resources/subscribe", "x/y"] {
+    for method in [
+        "initialize",
+        "ping",
+        "logging/setLevel",
+        "resources/subscribe",
+        "x/y",
+    ] {
         let told = small.modern(json!({}), method, json!({})).await;
         assert_eq!(told[0]["error"]["code"], -32601, "{method}");
         assert_eq!(told[0]["id"], "q");
     }
     for (text, code) in [
         (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list"}"#, -32602),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{}}}"#, -32602),
-        (r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"v9"}}}"#, -32022),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{}}}"#,
+            -32602,
+        ),
+        (
+            r#"{"jsonrpc":"2.0","id":1,"method":"tools/list","params":{"_meta":{"io.modelcontextprotocol/protocolVersion":"v9"}}}"#,
+            -32022,
+        ),
         ("{", -32700),
         ("[]", -32600),
         (r#"{"id":true,"method":"a"}"#, -32600),

@@ -103,7 +103,12 @@ impl Small {
         self.mcp().call(request).await.unwrap().into_inner()
     }
 
-    pub(crate) async fn modern(&self, capabilities: Value, method: &str, params: Value) -> Vec<Value> {
+    pub(crate) async fn modern(
+        &self,
+        capabilities: Value,
+        method: &str,
+        params: Value,
+    ) -> Vec<Value> {
         let mut stream = self.stream(capabilities, method, params).await;
         let mut all = Vec::new();
         while let Some(it) = stream.message().await.unwrap() {
@@ -127,7 +132,9 @@ impl Small {
             begun: Value::Null,
         };
         session.begun = session.next().await.1["result"].clone();
-        session.send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"})).await;
+        session
+            .send(&json!({"jsonrpc": "2.0", "method": "notifications/initialized"}))
+            .await;
         session
     }
 }
@@ -145,7 +152,8 @@ impl Session {
     }
 
     pub(crate) async fn request(&self, id: i64, method: &str, params: Value) {
-        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params})).await;
+        self.send(&json!({"jsonrpc": "2.0", "id": id, "method": method, "params": params}))
+            .await;
     }
 
     /// The next message, and the request that it belongs to.

@@ -14,7 +14,9 @@ const SOON: Duration = Duration::from_secs(10);
 async fn listed(small: &Small) -> Vec<String> {
     let all = small.modern(json!({}), "tools/list", json!({})).await;
     let tools = all[0]["result"]["tools"].as_array().unwrap().iter();
-    tools.map(|it| it["name"].as_str().unwrap().to_owned()).collect()
+    tools
+        .map(|it| it["name"].as_str().unwrap().to_owned())
+        .collect()
 }
 
 #[tokio::test]
@@ -32,7 +34,9 @@ async fn a_tool_that_changes_is_neither_listed_nor_called_until_it_is_approved()
         .await;
         assert!(told.contains("meshctl mcp approve tool-small"), "{told}");
         assert!(!listed(&small).await.contains(&"echo".to_owned()));
-        let told = small.modern(json!({}), "tools/call", json!({"name": "echo"})).await;
+        let told = small
+            .modern(json!({}), "tools/call", json!({"name": "echo"}))
+            .await;
         assert_eq!(told[0]["error"]["code"], -32602);
         let mut session = small.session(json!({})).await;
         let told = session.ask(1, "tools/call", json!({"name": "echo"})).await;
@@ -50,7 +54,10 @@ async fn a_tool_that_changes_is_neither_listed_nor_called_until_it_is_approved()
         assert!(listed(&small).await.contains(&"echo".to_owned()));
         let other = Small::start_in(&registry, era, &[]).await;
         let told = other.call("echo", &[]).await;
-        assert!(!told.success, "it has the first definition, which is not approved any more");
+        assert!(
+            !told.success,
+            "it has the first definition, which is not approved any more"
+        );
     }
 }
 
@@ -60,5 +67,16 @@ async fn nothing_is_pinned_where_the_key_says_so() {
     small.text("change", &[("text", "other words")]).await;
     tokio::time::sleep(Duration::from_millis(300)).await;
     small.text("echo", &[]).await;
-    assert!(small.running.context().discovery.entries().borrow().clone().unwrap().values.is_empty());
+    assert!(
+        small
+            .running
+            .context()
+            .discovery
+            .entries()
+            .borrow()
+            .clone()
+            .unwrap()
+            .values
+            .is_empty()
+    );
 }
