@@ -239,11 +239,11 @@ impl Calls {
     fn request(&self, request: Request, of: Option<u64>) {
         let Request { id, method, params } = request;
         if method == "ping" {
-            return self.reply(&id, Ok(raw(&json!({}))));
+            return self.reply(&id, &Ok(raw(&json!({}))));
         }
         if !asks::is_ask(&method) {
             let text = format!("a client has no method {method:?}");
-            return self.reply(&id, Err(error(code::UNKNOWN_METHOD, text)));
+            return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         }
         let can =
             |it: &Pending| it.client != 0 && it.capabilities.answer(&method, params.as_deref());
@@ -253,11 +253,11 @@ impl Calls {
         };
         let Some(owner) = owner else {
             if method == "roots/list" {
-                return self.reply(&id, Ok(raw(&json!({"roots": self.setting.roots}))));
+                return self.reply(&id, &Ok(raw(&json!({"roots": self.setting.roots}))));
             }
             let text =
                 format!("no client can answer {method}, or it is not known which one is asked");
-            return self.reply(&id, Err(error(code::UNKNOWN_METHOD, text)));
+            return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         };
         let found = self
             .pending
@@ -265,13 +265,13 @@ impl Calls {
             .get(&owner)
             .map(|it| (it.events.clone(), Arc::clone(&it.asks)));
         let Some((events, open)) = found else {
-            return self.reply(&id, Err(error(code::INTERNAL, "its request has ended")));
+            return self.reply(&id, &Err(error(code::INTERNAL, "its request has ended")));
         };
         if open.fetch_add(1, Ordering::Relaxed) >= MAX_ASKS {
             open.fetch_sub(1, Ordering::Relaxed);
             return self.reply(
                 &id,
-                Err(error(code::INTERNAL, "too many questions are open")),
+                &Err(error(code::INTERNAL, "too many questions are open")),
             );
         }
         let (answer, answered) = oneshot::channel();
@@ -284,7 +284,7 @@ impl Calls {
             open.fetch_sub(1, Ordering::Relaxed);
             return self.reply(
                 &id,
-                Err(error(code::INTERNAL, "the client does not keep up")),
+                &Err(error(code::INTERNAL, "the client does not keep up")),
             );
         }
         let (replies, closed) = (self.replies.clone(), self.closed.clone());
@@ -303,10 +303,10 @@ impl Calls {
         });
     }
 
-    fn reply(&self, id: &RawValue, outcome: Outcome) {
+    fn reply(&self, id: &RawValue, outcome: &Outcome) {
         if self
             .replies
-            .try_send(message::response(Some(id), &outcome))
+            .try_send(message::response(Some(id), outcome))
             .is_err()
         {
             self.setting.metrics.dropped("slow_server");

@@ -41,7 +41,7 @@ impl Definition {
             Ok(headers) => (headers, None),
             Err(reason) => (Vec::new(), Some(reason)),
         };
-        usable.then(|| Self {
+        usable.then_some(Self {
             headers,
             invalid,
             name,

@@ -206,16 +206,12 @@ impl Peer {
             host: String::new(),
             reason: "it is shutting down".to_owned(),
         })?;
-        while !fresh {
-            let Some(connection) = self.idle.lock().pop() else {
-                break;
-            };
-            if connection.is_ready() {
-                return Ok(InUse {
-                    connection,
-                    _permit: permit,
-                });
-            }
+        let idle = if fresh { None } else { self.idle() };
+        if let Some(connection) = idle {
+            return Ok(InUse {
+                connection,
+                _permit: permit,
+            });
         }
         let (connection, driver) = self.server.client.open(&self.server.url).await?;
         self.setting.tracker.spawn(driver);
@@ -223,6 +219,17 @@ impl Peer {
             connection,
             _permit: permit,
         })
+    }
+
+    /// An idle connection that the server has not left.
+    fn idle(&self) -> Option<KeptConnection> {
+        let mut idle = self.idle.lock();
+        loop {
+            let connection = idle.pop()?;
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
     }
 
     fn release(&self, from: InUse) {

@@ -302,10 +302,7 @@ impl Session {
             if facts.era == Era::Legacy {
                 return self.finished(method, outcome);
             }
-            let asked = outcome
-                .as_ref()
-                .ok()
-                .and_then(|result| input_required(result));
+            let asked = outcome.as_ref().ok().and_then(input_required);
             let Some(asked) = asked else {
                 return self.finished(method, translate::to_legacy(method, outcome));
             };

@@ -12,7 +12,8 @@ use crate::kit::{Small, text_of};
 const ERAS: [&str; 2] = ["legacy", "modern"];
 const SOON: Duration = Duration::from_secs(10);
 
-fn call(name: &str, arguments: Value) -> Value {
+fn call(name: &str, arguments: impl Into<Value>) -> Value {
+    let arguments: Value = arguments.into();
     json!({"name": name, "arguments": arguments})
 }
 
