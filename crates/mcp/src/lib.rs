@@ -12,6 +12,7 @@ pub mod catalog;
 mod context;
 mod json;
 mod keys;
+pub mod mounted;
 pub mod names;
 pub mod pins;
 mod result;
