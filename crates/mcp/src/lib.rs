@@ -22,6 +22,8 @@ pub mod schema;
 pub mod search;
 mod status;
 mod tasks;
+#[cfg(test)]
+mod testing;
 pub mod text;
 mod tool;
 pub mod validate;
