@@ -30,7 +30,6 @@ mod rate_limit;
 mod request_context;
 mod rules;
 mod schedule_view;
-mod services;
 mod state;
 mod submit;
 mod task_view;

@@ -222,8 +222,9 @@ impl LiveSettings {
     }
 }
 
-impl channel::ServiceConfig for LiveSettings {
-    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions> {
+impl LiveSettings {
+    /// The configuration for one service whose instances announce `meta`.
+    pub(crate) fn of(&self, service: &str, meta: &Meta<'_>) -> Config {
         let mut state = self.state.lock();
         if !state.called.contains(service) {
             state.called.insert(service.to_owned());
@@ -245,8 +246,13 @@ impl channel::ServiceConfig for LiveSettings {
             self.metrics.refused.of(["meta"]).set(count);
             self.metrics.reloads.of(["meta"]).inc();
         }
-        let mut options = ClusterOptions::from_config(&self.config(&state, service));
-        // Resolved here, after Meta was applied.
+        self.config(&state, service)
+    }
+}
+
+impl channel::ServiceConfig for LiveSettings {
+    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions> {
+        let mut options = ClusterOptions::from_config(&self.of(service, meta));
         options
             .lb_policy
             .get_or_insert_with(|| balance::DEFAULT.name.to_owned());

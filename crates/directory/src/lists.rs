@@ -7,16 +7,14 @@ mod info;
 
 use futures_util::future::join_all;
 use tokio::time::timeout;
+use tonic::{Code, Status};
 
-use crate::{
-    directory::{Directory, DirectorySnapshot, Service},
-    single_flight,
-};
+use crate::{Directory, DirectorySnapshot, QUERY_TIMEOUT, Service};
 
-pub(crate) use info::Info;
+pub use info::Info;
 
 /// The entries of a kind that pass a filter, ordered by Consul name.
-pub(crate) async fn list<I: Info>(
+pub async fn list<I: Info>(
     directory: &Directory,
     snapshot: &DirectorySnapshot,
     filter: &str,
@@ -37,30 +35,8 @@ pub(crate) async fn list<I: Info>(
 /// A service's entry, and the words a filter may be; `None` when nobody is healthy.
 async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec<String>, I)> {
     let instance = service.representative()?;
-    let query_candidates = directory.query_candidates(service);
-    let most = single_flight::QUERY_TIMEOUT * u32::try_from(query_candidates.len()).unwrap_or(1);
-    let question = async {
-        let mut outcome = Err(tonic::Status::unavailable("nobody is healthy"));
-        for channel in query_candidates {
-            let silent = |_| tonic::Status::deadline_exceeded("it is silent");
-            let answer = timeout(single_flight::QUERY_TIMEOUT, I::query(channel)).await;
-            outcome = match answer.map_err(silent).flatten() {
-                Ok(entries) => Ok(own_entry(entries, service)),
-                // It has nothing to tell, and will not have.
-                Err(status) if status.code() == tonic::Code::Unimplemented => Ok(None),
-                Err(status) => Err(status),
-            };
-            if outcome.is_ok() {
-                break;
-            }
-        }
-        outcome
-    };
-    let outcome = I::self_reported(service)
-        .get(most, question)
-        .await
-        .flatten();
-    let mut entry = outcome.unwrap_or_default();
+    let told = own_entry::<I>(directory, service).await;
+    let mut entry = told.ok().flatten().unwrap_or_default();
     let fields = entry.fields();
     fields.id.clone_from(&service.public_id);
     *fields.endpoint = instance.authority();
@@ -87,8 +63,39 @@ async fn entry<I: Info>(directory: &Directory, service: &Service) -> Option<(Vec
     Some((words, entry))
 }
 
+/// What a service lists of itself, asked of one healthy instance per generation and remembered; `None` when it has
+/// nothing to tell.
+///
+/// # Errors
+/// The status of the last instance that was asked.
+pub async fn own_entry<I: Info>(
+    directory: &Directory,
+    service: &Service,
+) -> Result<Option<I>, Status> {
+    let query_candidates = directory.query_candidates(service);
+    let most = QUERY_TIMEOUT * u32::try_from(query_candidates.len()).unwrap_or(1);
+    let question = async {
+        let mut outcome = Err(Status::unavailable("nobody is healthy"));
+        for channel in query_candidates {
+            let silent = |_| Status::deadline_exceeded("it is silent");
+            let answer = timeout(QUERY_TIMEOUT, I::query(channel)).await;
+            outcome = match answer.map_err(silent).flatten() {
+                Ok(entries) => Ok(own(entries, service)),
+                // It has nothing to tell, and will not have.
+                Err(status) if status.code() == Code::Unimplemented => Ok(None),
+                Err(status) => Err(status),
+            };
+            if outcome.is_ok() {
+                break;
+            }
+        }
+        outcome
+    };
+    I::self_reported(service).get(most, question).await
+}
+
 /// Which entry of an instance's answer is its own: that of its id, else the first.
-fn own_entry<I: Info>(mut entries: Vec<I>, service: &Service) -> Option<I> {
+fn own<I: Info>(mut entries: Vec<I>, service: &Service) -> Option<I> {
     let is_own = |entry: &mut I| {
         let id = entry.fields().id;
         *id == service.public_id || **id == *service.name

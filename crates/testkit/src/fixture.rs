@@ -3,27 +3,32 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use channel::Mesh;
+use directory::{Directory, DirectorySnapshot};
 use discovery::{Discovery as _, Registration, backends::Memory};
 use prost_types::{
     DescriptorProto, FileDescriptorProto, FileDescriptorSet, MethodDescriptorProto,
     ServiceDescriptorProto,
 };
-use testkit::local;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tokio_stream::wrappers::TcpListenerStream;
 use tonic::{service::Routes, transport::Server};
 
-use crate::directory::{Directory, DirectorySnapshot};
+use crate::local;
 
-/// Everything ends when it is dropped.
-pub(crate) struct Fixture {
-    pub(crate) memory: Arc<Memory>,
-    pub(crate) directory: Arc<Directory>,
+/// A directory over a registry in memory. Everything ends when it is dropped.
+#[derive(Debug)]
+pub struct Fixture {
+    /// The registry.
+    pub memory: Arc<Memory>,
+    /// What is known of it.
+    pub directory: Arc<Directory>,
     servers: JoinSet<()>,
 }
 
 impl Fixture {
-    pub(crate) fn new() -> Self {
+    /// An empty mesh.
+    #[must_use]
+    pub fn new() -> Self {
         let memory = Arc::new(Memory::new());
         let options = channel::ClusterOptions::default();
         let mesh = Mesh::new(memory.clone(), options, &telemetry::MetricsRegistry::new());
@@ -35,7 +40,7 @@ impl Fixture {
     }
 
     /// Serves on a port of its own.
-    pub(crate) async fn serve(&mut self, routes: Routes) -> SocketAddr {
+    pub async fn serve(&mut self, routes: Routes) -> SocketAddr {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let server = Server::builder().add_routes(routes);
@@ -48,15 +53,13 @@ impl Fixture {
         address
     }
 
-    pub(crate) async fn register(&self, registration: Registration) {
+    /// Registers one instance.
+    pub async fn register(&self, registration: Registration) {
         self.memory.register(&registration).await.unwrap();
     }
 
     /// Waits until the directory shows something.
-    pub(crate) async fn until(
-        &self,
-        what: impl Fn(&DirectorySnapshot) -> bool,
-    ) -> Arc<DirectorySnapshot> {
+    pub async fn until(&self, what: impl Fn(&DirectorySnapshot) -> bool) -> Arc<DirectorySnapshot> {
         let mut changes = self.directory.changes();
         let seen = timeout(
             Duration::from_secs(3),
@@ -67,8 +70,15 @@ impl Fixture {
     }
 }
 
+impl Default for Fixture {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 /// A registration of `service` at `address`, tagged with its kind.
-pub(crate) fn registration(id: &str, service: &str, address: SocketAddr) -> Registration {
+#[must_use]
+pub fn registration(id: &str, service: &str, address: SocketAddr) -> Registration {
     let kind = service.split('-').next().unwrap();
     let is_kind = ["agent", "tool", "worker"].contains(&kind);
     Registration {
@@ -77,14 +87,17 @@ pub(crate) fn registration(id: &str, service: &str, address: SocketAddr) -> Regi
     }
 }
 
-pub(crate) fn with_meta(mut registration: Registration, key: &str, value: &str) -> Registration {
+/// The same with an entry of its Meta.
+#[must_use]
+pub fn with_meta(mut registration: Registration, key: &str, value: &str) -> Registration {
     registration.meta.insert(key.into(), value.into());
     registration
 }
 
 /// Descriptors of a service `name` (as `shop.Orders`) with one method, whose message has a field
 /// called after the service and imports `common.proto`.
-pub(crate) fn descriptors(name: &str) -> FileDescriptorSet {
+#[must_use]
+pub fn descriptors(name: &str) -> FileDescriptorSet {
     let (package, service) = name.rsplit_once('.').unwrap();
     let message = |name: &str| DescriptorProto {
         name: Some(name.into()),
@@ -119,21 +132,24 @@ pub(crate) fn descriptors(name: &str) -> FileDescriptorSet {
 }
 
 /// A server that has reflection, v1 only, for a gRPC service of this name.
-pub(crate) fn foreign(name: &str) -> Routes {
+#[must_use]
+pub fn foreign(name: &str) -> Routes {
     let builder = tonic_reflection::server::Builder::configure();
     let builder = builder.register_file_descriptor_set(descriptors(name));
     Routes::new(builder.build_v1().unwrap())
 }
 
 /// The same with reflection v1alpha only.
-pub(crate) fn foreign_alpha(name: &str) -> Routes {
+#[must_use]
+pub fn foreign_alpha(name: &str) -> Routes {
     let builder = tonic_reflection::server::Builder::configure();
     let builder = builder.register_file_descriptor_set(descriptors(name));
     Routes::new(builder.build_v1alpha().unwrap())
 }
 
 /// A connection to a server of this process.
-pub(crate) fn dial(url: &str) -> tonic::transport::Channel {
+#[must_use]
+pub fn dial(url: &str) -> tonic::transport::Channel {
     tonic::transport::Endpoint::new(url.to_owned())
         .unwrap()
         .connect_lazy()

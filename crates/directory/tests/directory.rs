@@ -1,9 +1,10 @@
-use std::net::SocketAddr;
+//! A directory of services that are really served.
+
+use std::{net::SocketAddr, sync::Arc};
 
 use discovery::{Health, Registration};
-
-use super::*;
-use crate::testing::{Fixture, foreign, foreign_alpha, registration, with_meta};
+use mesh_directory::{DirectorySnapshot, Service};
+use testkit::fixture::{Fixture, foreign, foreign_alpha, registration, with_meta};
 
 fn nowhere() -> SocketAddr {
     ([127, 0, 0, 1], 9).into()

@@ -7,11 +7,11 @@ use std::{
 
 use discovery::{Instance, ServiceKind};
 
-use super::Service;
+use crate::Service;
 
 /// All services of the mesh, as of one moment.
 #[derive(Debug, Default)]
-pub(crate) struct DirectorySnapshot {
+pub struct DirectorySnapshot {
     services: BTreeMap<Arc<str>, Arc<Service>>,
     by_id: HashMap<String, Arc<Service>>,
     by_grpc_service: BTreeMap<String, Vec<Arc<Service>>>,
@@ -20,7 +20,9 @@ pub(crate) struct DirectorySnapshot {
 }
 
 impl DirectorySnapshot {
-    pub(crate) fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
+    /// The snapshot of these services; `ready` as [`DirectorySnapshot::ready`].
+    #[must_use]
+    pub fn new(services: impl IntoIterator<Item = Arc<Service>>, ready: bool) -> Self {
         let mut snapshot = Self {
             ready,
             ..Self::default()
@@ -85,42 +87,47 @@ impl DirectorySnapshot {
     /// The service that a request's id names: `X-agent`, `X-tool` or `X-worker` for `agent-X`,
     /// `tool-X` and `worker-X`, another public id, or a Consul name. Found as soon as the catalog
     /// knows the name; never a router.
-    pub(crate) fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
+    #[must_use]
+    pub fn by_id(&self, id: &str) -> Option<&Arc<Service>> {
         self.by_id.get(id)
     }
 
     /// The services that announce a gRPC service, ordered by name: those with a healthy instance,
     /// or all when none has one.
-    pub(crate) fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
+    #[must_use]
+    pub fn by_grpc_service(&self, grpc_service: &str) -> &[Arc<Service>] {
         self.by_grpc_service
             .get(grpc_service)
             .map_or(&[], Vec::as_slice)
     }
 
     /// The instance with this Consul service ID, and its service.
-    pub(crate) fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
+    #[must_use]
+    pub fn by_instance(&self, id: &str) -> Option<(&Arc<Service>, &Arc<Instance>)> {
         self.by_instance
             .get(id)
             .map(|(service, instance)| (service, instance))
     }
 
     /// Every service, ordered by Consul name.
-    pub(crate) fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()
     }
 
     /// Full names of the gRPC services that are announced, sorted.
-    pub(crate) fn grpc_services(&self) -> impl Iterator<Item = &str> {
+    pub fn grpc_services(&self) -> impl Iterator<Item = &str> {
         self.by_grpc_service.keys().map(String::as_str)
     }
 
     /// Whether there is any instance, healthy or not.
-    pub(crate) fn has_instances(&self) -> bool {
+    #[must_use]
+    pub fn has_instances(&self) -> bool {
         !self.by_instance.is_empty()
     }
 
     /// Whether the registry has answered once, for every service it knew then.
-    pub(crate) fn ready(&self) -> bool {
+    #[must_use]
+    pub fn ready(&self) -> bool {
         self.ready
     }
 }

@@ -3,10 +3,6 @@
 //! One task follows the registry and publishes whole [`DirectorySnapshot`]s; readers load the current one and
 //! never wait.
 
-mod follow;
-mod service;
-mod snapshot;
-
 use std::{sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
@@ -14,20 +10,14 @@ use channel::{Channel, Error, Mesh};
 use tokio::{sync::watch, task::JoinSet, time::timeout};
 use tonic::Status;
 
-pub(crate) use service::Service;
-pub(crate) use snapshot::DirectorySnapshot;
-
-use crate::{
-    descriptors::{self, Descriptors},
-    single_flight,
-};
+use crate::{Descriptors, DirectorySnapshot, QUERY_TIMEOUT, Service, descriptors, follow};
 
 /// How long fetching all the descriptors of a service may take.
 const DESCRIPTORS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Knows every service of the mesh. Ends its work when dropped.
 #[derive(Debug)]
-pub(crate) struct Directory {
+pub struct Directory {
     mesh: Mesh,
     current: Arc<ArcSwap<DirectorySnapshot>>,
     changes: watch::Receiver<Arc<DirectorySnapshot>>,
@@ -37,7 +27,8 @@ pub(crate) struct Directory {
 
 impl Directory {
     /// Starts following the registry of `mesh`, on the current tokio runtime.
-    pub(crate) fn start(mesh: Mesh) -> Arc<Self> {
+    #[must_use]
+    pub fn start(mesh: Mesh) -> Arc<Self> {
         let current = Arc::new(ArcSwap::from_pointee(DirectorySnapshot::default()));
         let (sender, changes) = watch::channel(Arc::default());
         let mut tasks = JoinSet::new();
@@ -51,28 +42,28 @@ impl Directory {
     }
 
     /// What is known now.
-    pub(crate) fn snapshot(&self) -> Arc<DirectorySnapshot> {
+    #[must_use]
+    pub fn snapshot(&self) -> Arc<DirectorySnapshot> {
         self.current.load_full()
     }
 
     /// The same, for a look at it.
-    pub(crate) fn current(&self) -> arc_swap::Guard<Arc<DirectorySnapshot>> {
+    #[must_use]
+    pub fn current(&self) -> arc_swap::Guard<Arc<DirectorySnapshot>> {
         self.current.load()
     }
 
     /// Follows what is known.
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<DirectorySnapshot>> {
+    #[must_use]
+    pub fn changes(&self) -> watch::Receiver<Arc<DirectorySnapshot>> {
         self.changes.clone()
     }
 
-    /// The snapshot once the registry has answered: a router that has just started waits for that.
+    /// The snapshot once the registry has answered: a program that has just started waits for that.
     ///
     /// # Errors
     /// `UNAVAILABLE` when the registry has not answered within `limit`.
-    pub(crate) async fn ready_snapshot(
-        &self,
-        limit: Duration,
-    ) -> Result<Arc<DirectorySnapshot>, Status> {
+    pub async fn ready_snapshot(&self, limit: Duration) -> Result<Arc<DirectorySnapshot>, Status> {
         let snapshot = self.snapshot();
         if snapshot.ready() {
             return Ok(snapshot);
@@ -91,19 +82,22 @@ impl Directory {
     }
 
     /// Whether the registry has answered once, for every service it knew then. Stays `true`.
-    pub(crate) fn ready(&self) -> bool {
+    #[must_use]
+    pub fn ready(&self) -> bool {
         self.current().ready()
     }
 
     /// The mesh whose services these are.
-    pub(crate) fn mesh(&self) -> &Mesh {
+    #[must_use]
+    pub fn mesh(&self) -> &Mesh {
         &self.mesh
     }
 
     /// The instances to query about a service, the best first. That is the one that joined last, which may
     /// be of another build; then any that the mesh picks, or one of the most common version if their
     /// versions differ. Empty when none is healthy.
-    pub(crate) fn query_candidates(&self, service: &Service) -> Vec<Channel> {
+    #[must_use]
+    pub fn query_candidates(&self, service: &Service) -> Vec<Channel> {
         let newest = service.newest();
         let Some(instance) = newest.or_else(|| service.representative()) else {
             return Vec::new();
@@ -122,17 +116,22 @@ impl Directory {
 
     /// What a service's reflection tells of its messages, asked of one healthy instance per
     /// generation and remembered. `None` when no healthy instance tells.
-    pub(crate) async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
+    pub async fn descriptors(&self, service: &Service) -> Option<Arc<Descriptors>> {
+        self.reflected(service).await.ok()
+    }
+
+    /// The same, or why no healthy instance tells. That is remembered for some seconds, so that a silent instance
+    /// does not delay each caller.
+    ///
+    /// # Errors
+    /// The status of the last instance that was asked.
+    pub async fn reflected(&self, service: &Service) -> Result<Arc<Descriptors>, Status> {
         let query_candidates = self.query_candidates(service);
         let question = async {
             let mut outcome = Err(Status::unavailable("nobody is healthy"));
             for channel in query_candidates {
                 // Announced in Meta or not, its reflection lists what it can describe.
-                let listed = timeout(
-                    single_flight::QUERY_TIMEOUT,
-                    descriptors::list(channel.clone()),
-                )
-                .await;
+                let listed = timeout(QUERY_TIMEOUT, descriptors::list(channel.clone())).await;
                 outcome = match listed {
                     Ok(Ok(symbols)) => descriptors::fetch(channel, &symbols).await.map(Arc::new),
                     Ok(Err(status)) => Err(status),
@@ -144,7 +143,9 @@ impl Directory {
             }
             outcome
         };
-        service.representative()?;
+        if !service.is_serving() {
+            return Err(Status::unavailable("no instance is healthy"));
+        }
         service
             .self_reported
             .descriptors
@@ -152,6 +153,3 @@ impl Directory {
             .await
     }
 }
-
-#[cfg(test)]
-mod tests;

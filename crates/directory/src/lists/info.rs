@@ -9,25 +9,31 @@ use proto::agentplatform::{
 };
 use tonic::Status;
 
-use crate::{directory::Service, single_flight::SingleFlight};
+use crate::{Service, single_flight::SingleFlight};
 
-/// The fields of an entry.
-pub(crate) struct Fields<'a> {
-    pub(crate) id: &'a mut String,
-    pub(crate) name: &'a mut String,
-    pub(crate) description: &'a mut String,
-    pub(crate) endpoint: &'a mut String,
-    pub(crate) version: &'a mut String,
+/// The fields of an entry that are filled in from the registry.
+#[derive(Debug)]
+pub struct Fields<'a> {
+    /// Public id.
+    pub id: &'a mut String,
+    /// The name for people.
+    pub name: &'a mut String,
+    /// What it does.
+    pub description: &'a mut String,
+    /// `host:port` of an instance.
+    pub endpoint: &'a mut String,
+    /// The version of its code.
+    pub version: &'a mut String,
     /// The words it can be found by; `None` when the message has no such field.
-    pub(crate) tags: Option<&'a mut Vec<String>>,
+    pub tags: Option<&'a mut Vec<String>>,
 }
 
-/// What a list says of one service.
-pub(crate) trait Info: Clone + Default + Send {
+/// What a list says of one service: [`AgentInfo`], [`ToolInfo`] or [`WorkerInfo`].
+pub trait Info: Clone + Default + Send {
     /// Whom it is about.
     const KIND: ServiceKind;
 
-    /// The fields that the router fills in.
+    /// The fields that the registry fills in.
     fn fields(&mut self) -> Fields<'_>;
 
     /// Where a service's own entry is remembered.

@@ -19,7 +19,7 @@ const MAX_ANSWER_BYTES: usize = 2 << 20;
 
 /// A set of `.proto` files, as encoded `google.protobuf.FileDescriptorProto`s.
 #[derive(Debug, Default)]
-pub(crate) struct Descriptors {
+pub struct Descriptors {
     files: BTreeMap<String, File>,
     /// Full name → the file that defines it.
     symbols: HashMap<String, String>,
@@ -38,7 +38,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// When one of them is not such a set.
-    pub(crate) fn from_sets<'a>(
+    pub fn from_sets<'a>(
         sets: impl IntoIterator<Item = &'a [u8]>,
     ) -> Result<Self, prost::DecodeError> {
         /// The set with its files left as bytes, so that options nobody here knows stay in them.
@@ -60,7 +60,7 @@ impl Descriptors {
     ///
     /// # Errors
     /// When it is no `google.protobuf.FileDescriptorProto`.
-    pub(crate) fn add(&mut self, bytes: Bytes) -> Result<(), prost::DecodeError> {
+    pub fn add(&mut self, bytes: Bytes) -> Result<(), prost::DecodeError> {
         let file = FileDescriptorProto::decode(bytes.clone())?;
         let name = file.name().to_owned();
         if self.files.contains_key(&name) {
@@ -96,8 +96,16 @@ impl Descriptors {
         Ok(())
     }
 
+    /// Every file, ordered by name.
+    pub fn files(&self) -> impl Iterator<Item = (&str, &Bytes)> {
+        self.files
+            .iter()
+            .map(|(name, file)| (name.as_str(), &file.bytes))
+    }
+
     /// The file of this name, with the files it imports; `None` when it is not there.
-    pub(crate) fn file(&self, name: &str) -> Option<Vec<Bytes>> {
+    #[must_use]
+    pub fn file(&self, name: &str) -> Option<Vec<Bytes>> {
         let wanted = self.files.get(name)?;
         let mut seen = BTreeSet::from([name]);
         let mut answer = vec![wanted.bytes.clone()];
@@ -119,19 +127,22 @@ impl Descriptors {
 
     /// The file that defines a message, enum, service, method, field or extension by its full name,
     /// with the files it imports.
-    pub(crate) fn file_containing(&self, symbol: &str) -> Option<Vec<Bytes>> {
+    #[must_use]
+    pub fn file_containing(&self, symbol: &str) -> Option<Vec<Bytes>> {
         self.file(self.symbols.get(symbol)?)
     }
 
     /// The file that defines the extension of a message with this field number, with the files it
     /// imports.
-    pub(crate) fn file_extending(&self, message: &str, number: i32) -> Option<Vec<Bytes>> {
+    #[must_use]
+    pub fn file_extending(&self, message: &str, number: i32) -> Option<Vec<Bytes>> {
         self.file(self.extensions.get(message)?.get(&number)?)
     }
 
     /// The field numbers of the extensions of a message, ascending; `None` when the message is not
     /// known.
-    pub(crate) fn extension_numbers(&self, message: &str) -> Option<Vec<i32>> {
+    #[must_use]
+    pub fn extension_numbers(&self, message: &str) -> Option<Vec<i32>> {
         match self.extensions.get(message) {
             Some(numbers) => Some(numbers.keys().copied().collect()),
             None => self.symbols.contains_key(message).then(Vec::new),

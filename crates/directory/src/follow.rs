@@ -17,8 +17,7 @@ use tokio::{
 };
 use tracing::{debug, info};
 
-use super::{DirectorySnapshot, Service};
-use crate::{descriptors, single_flight};
+use crate::{DirectorySnapshot, QUERY_TIMEOUT, Service, descriptors};
 
 /// The capacity of the channel of updates. Senders wait when it is full.
 const UPDATES: usize = 64;
@@ -33,7 +32,7 @@ const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Follows the registry for ever.
-pub(super) async fn follow(
+pub(crate) async fn follow(
     mesh: Mesh,
     current: Arc<ArcSwap<DirectorySnapshot>>,
     changes: watch::Sender<Arc<DirectorySnapshot>>,
@@ -268,7 +267,7 @@ async fn probe(mesh: Mesh, service: Arc<Service>, updates: mpsc::Sender<Update>)
             let channel = mesh.channel(&service.name).instance(&instance.key.id);
             Box::pin(descriptors::list(channel))
         });
-        let answer = timeout(single_flight::QUERY_TIMEOUT, select_ok(answers)).await;
+        let answer = timeout(QUERY_TIMEOUT, select_ok(answers)).await;
         let grpc_services = answer.ok().and_then(Result::ok).map(|(names, _)| names);
         let done = grpc_services.is_some();
         let update = Update::Reflected {

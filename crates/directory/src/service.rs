@@ -10,25 +10,25 @@ use crate::{descriptors::Descriptors, single_flight::SingleFlight};
 
 /// One service, as of one moment.
 #[derive(Debug)]
-pub(crate) struct Service {
+pub struct Service {
     /// Consul name.
-    pub(crate) name: Arc<str>,
+    pub name: Arc<str>,
     /// What it is to the mesh.
-    pub(crate) kind: ServiceKind,
+    pub kind: ServiceKind,
     /// What clients call it, such as `echo-agent`.
-    pub(crate) public_id: String,
+    pub public_id: String,
     /// The version that most of its healthy instances have; empty when they do not say.
-    pub(crate) version: String,
+    pub version: String,
     /// The tags of its healthy instances together, of all when none is healthy.
-    pub(crate) tags: Vec<String>,
+    pub tags: Vec<String>,
     /// Its instances; `None` until the registry has answered.
-    pub(crate) snapshot: Option<Arc<Snapshot>>,
+    pub snapshot: Option<Arc<Snapshot>>,
     /// Full names of the gRPC services it announces, sorted: what `Meta.grpc_services` says, else
     /// its reflection. Health and reflection are not among them: those are every process's own.
-    pub(crate) grpc_services: Vec<String>,
+    pub grpc_services: Vec<String>,
     /// What tells one generation of its code from the next: its version, and which instances there
     /// are and what they register, since two builds may have one version.
-    pub(crate) generation: String,
+    pub generation: String,
     /// The instance that joined last, of those whose version this is: it may be of another build.
     newest: Option<InstanceKey>,
     recoveries: u64,
@@ -47,7 +47,8 @@ pub(crate) struct SelfReported {
 
 impl Service {
     /// Puts together what the catalog, the snapshot and (when Meta is silent) reflection say.
-    pub(crate) fn new(
+    #[must_use]
+    pub fn new(
         name: &Arc<str>,
         catalog_tags: &[String],
         snapshot: Option<Arc<Snapshot>>,
@@ -114,44 +115,70 @@ impl Service {
     }
 
     /// Every instance the registry knows, critical ones too.
-    pub(crate) fn instances(&self) -> &[Arc<Instance>] {
+    #[must_use]
+    pub fn instances(&self) -> &[Arc<Instance>] {
         self.snapshot
             .as_ref()
             .map_or(&[], |snapshot| &snapshot.instances)
     }
 
     /// Whether it is one: a sidecar or gateway of a service mesh has a name too.
-    pub(crate) fn is_service(&self) -> bool {
+    #[must_use]
+    pub fn is_service(&self) -> bool {
         let snapshot = self.snapshot.as_ref();
         snapshot.is_none_or(|snapshot| snapshot.is_service())
     }
 
     /// The instances that may be given calls.
-    pub(crate) fn serving(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
+    pub fn serving(&self) -> impl Iterator<Item = &Arc<Instance>> + Clone {
         self.instances()
             .iter()
             .filter(|instance| instance.is_serving())
     }
 
     /// Whether some instance may be given calls.
-    pub(crate) fn is_serving(&self) -> bool {
+    #[must_use]
+    pub fn is_serving(&self) -> bool {
         self.serving().next().is_some()
     }
 
+    /// What its healthy instances announce: for each key, the first that has it counts.
+    #[must_use]
+    pub fn meta(&self) -> channel::Meta<'_> {
+        let mut meta = channel::Meta::new();
+        for instance in self.serving() {
+            for (key, value) in &instance.meta {
+                meta.entry(key).or_insert(value);
+            }
+        }
+        meta
+    }
+
+    /// Forgets which questions its instances have not answered: they are asked again at once.
+    pub async fn forget_failures(&self) {
+        let told = &self.self_reported;
+        told.descriptors.forget_failure().await;
+        told.agent.forget_failure().await;
+        told.tool.forget_failure().await;
+        told.worker.forget_failure().await;
+    }
+
     /// The first healthy instance of the version most instances have: what its entry in a list shows.
-    pub(crate) fn representative(&self) -> Option<&Arc<Instance>> {
+    #[must_use]
+    pub fn representative(&self) -> Option<&Arc<Instance>> {
         self.serving()
             .find(|instance| instance.version() == self.version)
     }
 
     /// The instance that joined since the service was first seen, while it is healthy.
-    pub(crate) fn newest(&self) -> Option<&Arc<Instance>> {
+    #[must_use]
+    pub fn newest(&self) -> Option<&Arc<Instance>> {
         let newest = self.newest.as_ref()?;
         self.serving().find(|instance| instance.key == *newest)
     }
 
     /// Whether only reflection can tell what it serves: no healthy instance says so in its Meta.
-    pub(super) fn needs_reflection(&self) -> bool {
+    pub(crate) fn needs_reflection(&self) -> bool {
         self.is_serving()
             && self
                 .serving()
