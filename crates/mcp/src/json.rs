@@ -41,6 +41,12 @@ pub(crate) fn write(
     writer.json.len() <= writer.end
 }
 
+/// Milliseconds since 1970 as RFC 3339.
+pub(crate) fn milliseconds(at: u64) -> String {
+    let at = i64::try_from(at).unwrap_or(i64::MAX);
+    time::timestamp(at / 1_000, at % 1_000 * 1_000_000)
+}
+
 struct Writer<'a> {
     json: &'a mut String,
     /// The length at which writing stops: the rest would not be used.

@@ -4,8 +4,6 @@
 //! A [`MeshTool`] is an agent, a worker, an operation of a tool, a method of a gRPC service, or a tool
 //! of a foreign MCP server. [`ToolCaller`] calls one. Long calls become durable jobs ([`Tasks`]).
 
-#![expect(dead_code, reason = "calls are on their way")]
-
 pub mod builtin;
 mod call;
 pub mod catalog;
@@ -14,7 +12,6 @@ mod json;
 mod keys;
 pub mod names;
 pub mod pins;
-mod prepared;
 mod result;
 pub mod rpc;
 mod rules;
@@ -31,8 +28,8 @@ pub mod validate;
 pub use builtin::Builtin;
 pub use call::ToolCaller;
 pub use context::{CallContext, Progress, ProgressSink};
+pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;
-pub use prepared::PreparedCall;
 pub use result::{CallError, CallOutcome, Content, JsonText, ToolResult};
 pub use tasks::{TaskView, Tasks};
 pub use tool::{Annotations, MeshTool, ToolDefinition, ToolTarget};

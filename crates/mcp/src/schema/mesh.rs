@@ -26,10 +26,12 @@ pub fn worker_input_schema(parameters: &[ToolParameter]) -> Value {
     closed(properties, &required)
 }
 
-/// What an operation of a tool takes. A tool that lists no operations has it named by `operation`.
+/// What an operation of a tool takes: its parameters beside `session_id`. A tool that lists no operations
+/// has it named by `operation`.
 #[must_use]
 pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: bool) -> Value {
     let (mut properties, mut required) = agentkit::parameters_schema(parameters);
+    properties.entry("session_id").or_insert_with(session);
     if names_operation {
         let operation = json!({"type": "string",
             "description": "What to do, as the tool's description says"});
