@@ -86,7 +86,7 @@ impl ToolCaller {
             let outcome = Box::pin(tasks.follow(job, context, progress)).await?;
             return Ok(match outcome {
                 CallOutcome::Result(result) => CallOutcome::Result(self.finished(result, tool)),
-                task => task,
+                task @ CallOutcome::Task(_) => task,
             });
         }
         let result = self.direct(tool, request, context, progress).await?;

@@ -141,7 +141,7 @@ impl Writer<'_> {
             other => other.clone(),
         };
         let mut sorted: Vec<_> = entries.iter().collect();
-        sorted.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        sorted.sort_unstable_by_key(|(key, _)| *key);
         self.json.push('{');
         for (index, (key, value)) in sorted.into_iter().enumerate() {
             if index > 0 {

@@ -4,6 +4,11 @@
 //! A [`MeshTool`] is an agent, a worker, an operation of a tool, a method of a gRPC service, or a tool
 //! of a foreign MCP server. [`ToolCaller`] calls one. Long calls become durable jobs ([`Tasks`]).
 
+#![expect(
+    clippy::result_large_err,
+    reason = "a result that says what is wrong is the answer itself, made once by a call that failed"
+)]
+
 pub mod builtin;
 mod call;
 pub mod catalog;

@@ -1,5 +1,7 @@
 //! Calls of tools: real services within the test's process, a real queue and a real runner.
 
+#![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
+
 mod direct;
 mod tasks;
 
