@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 mod jobs;
 mod list;
+mod mount;
 mod run;
 mod schedules;
 mod stat;
@@ -44,6 +45,7 @@ subcommands! {
     pub(crate) enum Command(out: &Output) {
         Up(up::Up),
         Run(run::Run),
+        Mount(mount::Mount),
         Demo(demo::Demo),
         List(list::List),
         Describe(describe::Describe),

@@ -31,6 +31,9 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let own_name = env::args_os().next().unwrap_or_default();
     let own_name = Path::new(&own_name).file_name().unwrap_or_default();
+    if own_name == mcp_mount::SPEC.program {
+        return mcp_mount::main();
+    }
     if let Some((spec, build)) = programs::named(own_name) {
         return service::main(spec, build);
     }

@@ -90,7 +90,7 @@ pub use listener::{Listener, LocalBackend};
 pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
 pub use profile::track_tasks;
-pub use program::main;
+pub use program::{main, main_as};
 pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, consul_options, registry};
 pub use request_body::{BodyTimeout, RequestBody};

@@ -147,6 +147,8 @@ impl LiveSettings {
             let source = Source::Kv(format!("{}{path}", KvEntries::PREFIX));
             let mut parts = path.split('/');
             let group = match parts.next().unwrap_or_default() {
+                // What the mesh writes itself.
+                "mcp-pins" | "mcp-changed" => continue,
                 "services" => Ok(&mut services),
                 "instances" => Ok(&mut instances),
                 other => Err(unknown(other, ["services", "instances"].into_iter())),
