@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "a helper that fails fails its test")]
 
 mod direct;
+mod schemas;
 mod tasks;
 
 use std::{sync::Arc, time::Duration};
