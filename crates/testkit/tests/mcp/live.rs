@@ -55,7 +55,9 @@ fn has(client: &Process, tool: &str) -> Option<bool> {
         let told: Value = serde_json::from_str(line).ok()?;
         told["changed"].as_array().cloned()
     });
-    lists.next().map(|names| names.iter().any(|name| name == tool))
+    lists
+        .next()
+        .map(|names| names.iter().any(|name| name == tool))
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -34,7 +34,9 @@ async fn a_thousand_calls_at_once_each_get_their_own_answer() {
         calls.spawn(async move {
             let input = format!("call {number};");
             let params = json!({"name": "echo-agent", "arguments": {"input": input}});
-            let (_, answer) = ask_by(&http, &url, "tools/call", params).await.expect("an answer");
+            let (_, answer) = ask_by(&http, &url, "tools/call", params)
+                .await
+                .expect("an answer");
             let text = answer["result"]["content"][0]["text"].as_str();
             assert!(text.is_some_and(|text| text.contains(&input)), "{answer}");
             number
@@ -62,7 +64,10 @@ struct Callers {
 
 impl Callers {
     fn start(urls: &[String]) -> Self {
-        let (stop, begun) = (Arc::new(AtomicBool::new(false)), Arc::new(AtomicUsize::new(0)));
+        let (stop, begun) = (
+            Arc::new(AtomicBool::new(false)),
+            Arc::new(AtomicUsize::new(0)),
+        );
         let mut running = JoinSet::new();
         for caller in 0..CALLERS {
             let url = urls[caller % urls.len()].clone();
@@ -142,7 +147,11 @@ async fn a_gateway_that_is_told_to_end_under_load_loses_no_call() {
     callers.wait_begun(400).await;
     let outcomes = callers.finish().await;
     assert!(outcomes.lost.is_empty(), "{:?}", outcomes.lost);
-    assert!(outcomes.answered.len() >= 400, "{}", outcomes.answered.len());
+    assert!(
+        outcomes.answered.len() >= 400,
+        "{}",
+        outcomes.answered.len()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -156,11 +165,16 @@ async fn a_gateway_that_is_killed_loses_what_is_in_flight_and_a_key_makes_it_onc
     let outcomes = callers.finish().await;
     // Those that were in flight, by the clients of the one that is gone; later ones get no connection.
     let broken: Vec<_> = outcomes.lost.iter().collect();
-    let slow: Vec<_> = broken.iter().filter(|(_, took, _)| *took > NOTICED).collect();
+    let slow: Vec<_> = broken
+        .iter()
+        .filter(|(_, took, _)| *took > NOTICED)
+        .collect();
     assert!(!broken.is_empty() && slow.is_empty(), "{broken:?}");
     let http = http();
     for (key, ..) in &broken {
-        keyed(&http, &urls[0], key).await.expect("another gateway answers");
+        keyed(&http, &urls[0], key)
+            .await
+            .expect("another gateway answers");
         keyed(&http, &urls[0], key).await.expect("and again");
     }
     drop(call(&urls[0], "echo-agent", json!({"input": "still here"})).await);

@@ -130,7 +130,10 @@ fn last_message(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
-    let mut data = text.lines().rev().filter_map(|line| line.strip_prefix("data:"));
+    let mut data = text
+        .lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix("data:"));
     data.find_map(|data| serde_json::from_str(data.trim()).ok())
 }
 

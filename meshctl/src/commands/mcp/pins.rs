@@ -34,7 +34,11 @@ impl Pins {
             out.remark("no tool is pinned");
         }
         let row = |pin: &Pin| {
-            let state = if pin.changed.is_some() { "changed, blocked" } else { "as approved" };
+            let state = if pin.changed.is_some() {
+                "changed, blocked"
+            } else {
+                "as approved"
+            };
             [plain(&pin.service), plain(&pin.tool), state.to_owned()]
         };
         let rows: Vec<_> = listed.iter().map(row).collect();
@@ -72,7 +76,9 @@ pub(super) fn service(name: &str) -> String {
 /// A pin for programs.
 pub(super) fn value(pin: &Pin) -> Value {
     let changed = pin.changed.as_ref();
-    let changes = changed.map(|it| changes(&pin.approved, it)).unwrap_or_default();
+    let changes = changed
+        .map(|it| changes(&pin.approved, it))
+        .unwrap_or_default();
     let changes: Vec<_> = changes
         .iter()
         .map(|it| json!({"place": it.place, "before": it.before, "after": it.after}))
@@ -85,7 +91,11 @@ pub(super) fn show(out: &Output, pin: &Pin, changes: &[Change]) -> anyhow::Resul
     let name = format!("{} {}", plain(&pin.service), plain(&pin.tool));
     out.line(&out.paint(Style::Strong, &name))?;
     for change in changes {
-        let place = if change.place.is_empty() { "/" } else { &change.place };
+        let place = if change.place.is_empty() {
+            "/"
+        } else {
+            &change.place
+        };
         out.line(&format!("  {}", plain(place)))?;
         for (mark, style, value) in [
             ("-", Style::Bad, &change.before),
