@@ -60,7 +60,7 @@ pub fn method_input_schema(method: &MethodDescriptor, options: &SchemaOptions) -
     if method.is_client_streaming() {
         return object(
             "messages",
-            &list(inner, "The messages, in their order"),
+            &list(&inner, "The messages, in their order"),
             true,
         );
     }
@@ -79,7 +79,7 @@ pub fn method_output_schema(method: &MethodDescriptor, options: &SchemaOptions) 
     if method.is_server_streaming() {
         let mut schema = object(
             "messages",
-            &list(inner, "The messages, in their order"),
+            &list(&inner, "The messages, in their order"),
             false,
         );
         let about =
@@ -101,7 +101,7 @@ fn within(options: &SchemaOptions) -> SchemaOptions {
     }
 }
 
-fn list(items: Value, about: &str) -> Value {
+fn list(items: &Value, about: &str) -> Value {
     json!({"type": "array", "items": items, "description": about})
 }
 

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dynamic::MethodRoute;
+use dynamic::{MethodRoute, PreparedCall};
 use proto::agentplatform::ToolParameter;
 use serde_json::{Map, Value, json};
 
-use crate::{Builtin, PreparedCall, validate::ArgumentRules};
+use crate::{Builtin, validate::ArgumentRules};
 
 /// What a tool's service declares of it; nothing is guessed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

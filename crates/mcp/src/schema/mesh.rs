@@ -23,13 +23,15 @@ pub fn worker_input_schema(parameters: &[ToolParameter]) -> Value {
     let input = json!({"type": "string", "description": "The task, in words"});
     properties.entry("input").or_insert(input);
     properties.entry("session_id").or_insert_with(session);
-    closed(properties, &required)
+    closed(&properties, &required)
 }
 
-/// What an operation of a tool takes. A tool that lists no operations has it named by `operation`.
+/// What an operation of a tool takes: its parameters beside `session_id`. A tool that lists no operations
+/// has it named by `operation`.
 #[must_use]
 pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: bool) -> Value {
     let (mut properties, mut required) = agentkit::parameters_schema(parameters);
+    properties.entry("session_id").or_insert_with(session);
     if names_operation {
         let operation = json!({"type": "string",
             "description": "What to do, as the tool's description says"});
@@ -37,7 +39,7 @@ pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: boo
         required.retain(|name| name != "operation");
         required.insert(0, "operation".to_owned());
     }
-    let mut schema = closed(properties, &required);
+    let mut schema = closed(&properties, &required);
     if names_operation && parameters.is_empty() {
         // It describes none, and may take some.
         schema["additionalProperties"] = json!({"type": "string"});
@@ -62,7 +64,7 @@ fn session() -> Value {
     json!({"type": "string", "description": "The session that the call belongs to; none by default"})
 }
 
-fn closed(properties: Map<String, Value>, required: &[String]) -> Value {
+fn closed(properties: &Map<String, Value>, required: &[String]) -> Value {
     let mut schema =
         json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {
