@@ -15,6 +15,7 @@ pub mod catalog;
 mod context;
 mod json;
 mod keys;
+pub mod mounted;
 pub mod names;
 pub mod pins;
 mod result;

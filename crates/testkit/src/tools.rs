@@ -11,6 +11,9 @@ use std::{
 /// together with the tests.
 const BINARIES: &str = "MESH_TEST_BIN";
 
+/// A command that is an MCP server of revision 2026-07-28 without any tool: it answers everything alike.
+pub const MCP_SERVER: &str = r#"sh -c 'n=0; while read -r _; do n=$((n + 1)); echo "{\"id\":$n,\"result\":{\"supportedVersions\":[\"2026-07-28\"],\"capabilities\":{}}}"; done'"#;
+
 /// The workspace's folder.
 #[must_use]
 pub fn root() -> &'static Path {

@@ -257,6 +257,26 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("web_search_key_header", Changed("the_provider_is_asked_and_its_pages_are_told")),
     ("web_search_timeout", Changed("a_provider_that_says_nothing_is_waited_for_as_long_as_the_key_says")),
     ("web_search_max_bytes", Changed("a_provider_that_fails_redirects_or_talks_nonsense_is_named")),
+    // Mounted MCP servers
+    ("mcp_pins", Changed("nothing_is_pinned_where_the_key_says_so")),
+    ("mount_name", Changed("a_mount_is_named_by_its_key_and_needs_a_server")),
+    ("mount_command", Changed("a_tool_is_called_by_texts_or_by_json_in_both_eras")),
+    ("mount_env", Changed("the_server_gets_the_variables_of_its_key_and_no_others")),
+    ("mount_url", Changed("a_server_at_a_url_is_asked_with_the_headers_of_the_keys")),
+    ("mount_headers", Changed("a_server_at_a_url_is_asked_with_the_headers_of_the_keys")),
+    ("mount_roots", Changed("roots_outside_a_call_are_those_of_the_key")),
+    ("mount_start_timeout", Changed("a_server_that_says_nothing_when_it_starts_is_given_up")),
+    ("mount_timeout", Changed("a_call_that_is_never_answered_ends_when_the_key_says")),
+    ("mount_restart_min", Changed("a_server_that_dies_in_a_call_is_back_and_the_call_fails_clearly")),
+    ("mount_restart_max", Changed("a_call_waits_for_a_restart_as_long_as_the_key_says")),
+    ("mount_wait", Changed("a_call_waits_for_a_restart_as_long_as_the_key_says")),
+    ("mount_max_message", Changed("a_message_over_the_limit_ends_the_connection_and_the_next_call_is_answered")),
+    ("mount_max_calls", Changed("no_more_run_wait_and_connect_than_the_keys_say")),
+    ("mount_max_tools", Changed("no_more_tools_are_taken_than_the_key_says")),
+    ("mount_queue", Changed("a_flood_is_dropped_and_the_answer_comes")),
+    ("mount_max_parked", Changed("no_more_run_wait_and_connect_than_the_keys_say")),
+    ("mount_park_time", Changed("a_request_waits_for_input_as_long_as_the_key_says")),
+    ("mount_max_sessions", Changed("no_more_run_wait_and_connect_than_the_keys_say")),
 ];
 
 /// How many keys are seen by nothing but that a program serves with another value. Fewer is better.
