@@ -144,9 +144,6 @@ impl CallRecord {
 impl Drop for CallRecord {
     fn drop(&mut self) {
         self.server.metrics.call(&self.tool.service, self.outcome);
-        if !self.server.keys.mcp_audit {
-            return;
-        }
         let micros = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         tracing::info!(
             tool = &*self.tool.global_name,

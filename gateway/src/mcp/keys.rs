@@ -76,8 +76,6 @@ keys! {
         mcp_listing: Listing = choice("all"),
         /// Tools that `tools/list` shows while `mcp_listing` is `search`.
         mcp_always: Vec<String> = list(),
-        /// Write a line of the log for each call of a tool.
-        mcp_audit: bool = service::config::switch("yes"),
     }
 }
 

@@ -266,7 +266,7 @@ async fn what_is_no_message_is_refused() {
 
 #[tokio::test]
 async fn pages_go_on_behind_a_name() {
-    let (gateway, _echo) = with_echo(&[("mcp_page", "1")]).await;
+    let (gateway, _echo) = with_echo(&[("mcp_page", "1"), ("mcp_list_ttl", "7s")]).await;
     let fs = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
     eventually(async || {
         let mut names = Vec::new();
@@ -279,6 +279,7 @@ async fn pages_go_on_behind_a_name() {
             let page = modern(&gateway, "tools/list", params).await.json()["result"].clone();
             let tools = page["tools"].as_array().unwrap().clone();
             assert!(tools.len() <= 1);
+            assert_eq!(page["ttlMs"], 7_000);
             names.extend(
                 tools
                     .iter()
@@ -302,8 +303,12 @@ async fn pages_go_on_behind_a_name() {
 
 #[tokio::test]
 async fn a_large_mesh_is_searched() {
-    let (gateway, _echo) = with_echo(&[("mcp_always", "echo-agent")]).await;
-    let path = "/mcp?listing=search";
+    let (gateway, _echo) = with_echo(&[
+        ("mcp_always", "echo-agent"),
+        ("mcp_listing", "search"),
+    ])
+    .await;
+    let path = "/mcp";
     let list = read(modern_request(&gateway, path, "tools/list", json!({})))
         .await
         .json();
@@ -328,7 +333,24 @@ async fn a_large_mesh_is_searched() {
     let call = json!({"name": "call_tool", "arguments": {"name": "nothing"}});
     let called = modern(&gateway, "tools/call", call).await.json();
     assert_eq!(called["result"]["isError"], true, "{called}");
-    listed(&gateway, "echo-agent").await;
+    // The URL says otherwise.
+    let all = modern_request(&gateway, "/mcp?listing=all", "tools/list", json!({}));
+    assert!(read(all).await.text.contains("get_result"));
+}
+
+#[tokio::test]
+async fn mcp_has_a_port_of_its_own() {
+    let [port] = testkit::ports::free::<1>();
+    let gateway = embedded(&[("mcp_port", &port.to_string())]).await;
+    let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
+    let client = reqwest::Client::builder().no_proxy().build().unwrap();
+    let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
+    let request = client.post(url("/mcp")).header("content-type", "application/json");
+    let answer = read(request.body(ping)).await;
+    assert_eq!(answer.json()["result"], json!({}));
+    assert_eq!(read(client.get(url("/readyz"))).await.status, 200);
+    assert_eq!(read(client.get(url("/api/v1/jobs"))).await.status, 404);
+    drop(gateway);
 }
 
 #[tokio::test]
