@@ -10,7 +10,14 @@ if version == "2026-07-28" then
 end
 if os.getenv("SESSION") then wrk.headers["mcp-session-id"] = os.getenv("SESSION") end
 if os.getenv("TOKEN") then wrk.headers["authorization"] = "Bearer " .. os.getenv("TOKEN") end
-wrk.body = os.getenv("BODY")
+-- Each request of a session has an id of its own.
+local before, after = os.getenv("BODY"):match('^(.-"id":)1(,.*)$')
+local id = 0
+function request()
+  if not before then return wrk.format(nil, nil, nil, os.getenv("BODY")) end
+  id = id + 1
+  return wrk.format(nil, nil, nil, before .. id .. after)
+end
 local expected, count, bad = os.getenv("EXPECTED"), 0, 0
 function response(status, headers, body)
   count = count + 1

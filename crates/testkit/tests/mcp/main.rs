@@ -7,4 +7,6 @@ mod conformance;
 mod guide;
 mod live;
 mod load;
+mod long;
+mod mounts;
 mod support;

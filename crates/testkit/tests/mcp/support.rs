@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_testkit::{Consul, Process, Program, tools, until};
+use mesh_testkit::{Consul, Process, Program, Redis, tools, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) gateways: Vec<Program>,
     _services: Vec<Program>,
     pub(crate) consul: Consul,
+    /// Keeps the jobs of several gateways; one alone keeps its own in a folder.
+    _redis: Option<Redis>,
     _folder: TempDir,
     env: Vec<(&'static str, String)>,
 }
@@ -36,6 +38,7 @@ impl World {
         let own = [
             ("TASKS_PORT", "0".to_owned()),
             ("DRAIN_DELAY", "0s".to_owned()),
+            ("REQUEST_RATE", "0".to_owned()),
             (
                 "JOBS_PATH",
                 folder.path().join("jobs").display().to_string(),
@@ -53,6 +56,7 @@ impl World {
             gateways: Vec::new(),
             _services: services,
             consul,
+            _redis: redis,
             _folder: folder,
             env,
         };
@@ -73,6 +77,11 @@ impl World {
     /// Another gateway, with more variables.
     pub(crate) async fn gateway(&self, set: &[(&'static str, String)]) -> Program {
         Program::start("mesh-gateway", &[&self.env[..], set].concat()).await
+    }
+
+    /// The variables of its programs.
+    pub(crate) fn env(&self) -> &[(&'static str, String)] {
+        &self.env
     }
 
     /// The endpoint of the first gateway.
