@@ -114,13 +114,19 @@ pub(crate) async fn mounted(world: &World, name: &str, url: &str, mounts: usize)
         mount
             .args(["--name", name, "--url", url])
             .envs(world.env().iter().map(|(key, value)| (*key, value)))
-            .envs([("LISTEN_ADDRESS", "127.0.0.1"), ("ADMIN_ADDRESS", "127.0.0.1")])
+            .envs([
+                ("LISTEN_ADDRESS", "127.0.0.1"),
+                ("ADMIN_ADDRESS", "127.0.0.1"),
+            ])
             .env("TOOL_PORT", "0")
             .env("LOG_FORMAT", "json");
         Process::start("mcp-mount", mount)
     };
     let running = (0..mounts).map(|_| mount()).collect();
-    world.consul.wait_passing(&format!("tool-{name}"), mounts).await;
+    world
+        .consul
+        .wait_passing(&format!("tool-{name}"), mounts)
+        .await;
     running
 }
 

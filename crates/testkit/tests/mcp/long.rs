@@ -44,11 +44,15 @@ async fn a_client_without_tasks_fetches_the_result_later() {
     let long = long_world().await;
     let url = long.world.mcp();
     let started = call(&url, "echo-agent", json!({"input": "long work"})).await;
-    assert!(!text(&started).contains("long work"), "too early: {started}");
+    assert!(
+        !text(&started).contains("long work"),
+        "too early: {started}"
+    );
     // The text names the job, which is a word with letters and digits.
     let said = text(&started);
-    let words = said.split(|c: char| !c.is_ascii_alphanumeric() && c != '-' && c != '_');
-    let job = words.max_by_key(|word| word.len()).expect("a word");
+    let words = said.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));
+    let job = words.max_by_key(|word| word.len());
+    let job = job.expect("a word").trim_end_matches('.');
     let fetched = until("the result is there", SOON, async || {
         let result = call(&url, "get_result", json!({ "job_id": job })).await;
         text(&result).contains("long work").then_some(result)
@@ -67,7 +71,16 @@ async fn a_task_is_completed_though_a_gateway_and_a_runner_are_killed() {
     })
     .await;
     let url = format!("http://{}/mcp", haproxy.mcp());
-    let args = ["mcp", "--url", &url, "--era", "modern", "call", "echo-agent", "input=long work"];
+    let args = [
+        "mcp",
+        "--url",
+        &url,
+        "--era",
+        "modern",
+        "call",
+        "echo-agent",
+        "input=long work",
+    ];
     let kill = async {
         sleep(Duration::from_secs(3)).await;
         long.world.gateways[0].signal(Signal::Kill);
@@ -75,5 +88,12 @@ async fn a_task_is_completed_though_a_gateway_and_a_runner_are_killed() {
     };
     let (ended, ()) = tokio::join!(run(meshctl(), &args, &home), kill);
     assert!(ended.ok().contains("long work"));
-    drop(call(&mcp(&long.world.gateways[1]), "weather-tool__get_weather", json!({"location": "Rome"})).await);
+    drop(
+        call(
+            &mcp(&long.world.gateways[1]),
+            "weather-tool__get_weather",
+            json!({"location": "Rome"}),
+        )
+        .await,
+    );
 }

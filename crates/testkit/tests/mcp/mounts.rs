@@ -18,7 +18,10 @@ fn mount(world: &World, name: &str, program: &[&str]) -> Process {
         .args(["mount", "--name", name, "--"])
         .args(program)
         .envs(world.env().iter().map(|(key, value)| (*key, value)))
-        .envs([("LISTEN_ADDRESS", "127.0.0.1"), ("ADMIN_ADDRESS", "127.0.0.1")])
+        .envs([
+            ("LISTEN_ADDRESS", "127.0.0.1"),
+            ("ADMIN_ADDRESS", "127.0.0.1"),
+        ])
         .env("PATH", path())
         .env("TOOL_PORT", "0");
     Process::start("meshctl-mount", mount)
@@ -31,7 +34,11 @@ fn children(pid: u32) -> Vec<String> {
         let list = thread.ok()?.path().join("children");
         std::fs::read_to_string(list).ok()
     });
-    let pids = lists.flat_map(|list| list.split_whitespace().map(str::to_owned).collect::<Vec<_>>());
+    let pids = lists.flat_map(|list| {
+        list.split_whitespace()
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
+    });
     pids.collect()
 }
 
@@ -42,8 +49,12 @@ async fn the_protocols_own_servers_are_called_by_grpc_and_by_the_inspector_and_c
     let home = TempDir::new().expect("a folder");
     std::fs::write(home.path().join("note.txt"), "a note").expect("a file in ours");
     let folder = home.path().display().to_string();
-    let everything = tools::mcp_program("mcp-server-everything").display().to_string();
-    let filesystem = tools::mcp_program("mcp-server-filesystem").display().to_string();
+    let everything = tools::mcp_program("mcp-server-everything")
+        .display()
+        .to_string();
+    let filesystem = tools::mcp_program("mcp-server-filesystem")
+        .display()
+        .to_string();
     let everything_mount = mount(&world, "everything", &[&everything, "stdio"]);
     let _files = mount(&world, "files", &[&filesystem, &folder]);
     for name in ["tool-everything", "tool-files"] {
@@ -51,16 +62,44 @@ async fn the_protocols_own_servers_are_called_by_grpc_and_by_the_inspector_and_c
     }
     let url = format!("{}/tool-everything", world.mcp());
     until("its tools are listed", SOON, async || {
-        tool_names(&url).await?.contains(&"echo".to_owned()).then_some(())
+        tool_names(&url)
+            .await?
+            .contains(&"echo".to_owned())
+            .then_some(())
     })
     .await;
 
     let request = json!({"tool_id": "everything-tool", "operation": "echo", "parameters": {"message": "by gRPC"}});
-    let options = ["-H", "x-mesh-service: tool-everything", "-d", &request.to_string()];
-    let called = grpcurl(&options, router.grpc, &["agentplatform.ToolService/ExecuteTool"]).await;
+    let options = [
+        "-H",
+        "x-mesh-service: tool-everything",
+        "-d",
+        &request.to_string(),
+    ];
+    let called = grpcurl(
+        &options,
+        router.grpc,
+        &["agentplatform.ToolService/ExecuteTool"],
+    )
+    .await;
     assert!(called.ok && called.out.contains("by gRPC"), "{called:?}");
-    let args = ["--transport", "http", "--server-url", &url, "--format", "json", "-q"];
-    let echo = ["--method", "tools/call", "--tool-name", "echo", "--tool-arg", "message=by MCP"];
+    let args = [
+        "--transport",
+        "http",
+        "--server-url",
+        &url,
+        "--format",
+        "json",
+        "-q",
+    ];
+    let echo = [
+        "--method",
+        "tools/call",
+        "--tool-name",
+        "echo",
+        "--tool-arg",
+        "message=by MCP",
+    ];
     let called = inspector(&[&args[..], &echo].concat(), &home).await.json();
     let text = called[0]["result"]["content"][0]["text"].as_str();
     assert_eq!(text, Some("Echo: by MCP"));
@@ -71,10 +110,27 @@ async fn the_protocols_own_servers_are_called_by_grpc_and_by_the_inspector_and_c
 
     // What has been pinned of it, by the guide's command.
     let consul = world.consul.http().to_string();
-    let pins = run(meshctl(), &["mcp", "pins", "everything", "--consul", &consul], &home).await.ok();
-    assert!(pins.contains("echo") && pins.contains("as approved"), "{pins}");
-    let approved = run(meshctl(), &["mcp", "approve", "everything", "--consul", &consul], &home).await;
-    assert!(approved.code == Some(1) && approved.err.contains("no changed tool"), "{approved:?}");
+    let pins = run(
+        meshctl(),
+        &["mcp", "pins", "everything", "--consul", &consul],
+        &home,
+    )
+    .await
+    .ok();
+    assert!(
+        pins.contains("echo") && pins.contains("as approved"),
+        "{pins}"
+    );
+    let approved = run(
+        meshctl(),
+        &["mcp", "approve", "everything", "--consul", &consul],
+        &home,
+    )
+    .await;
+    assert!(
+        approved.code == Some(1) && approved.err.contains("no changed tool"),
+        "{approved:?}"
+    );
 
     let servers = children(everything_mount.pid());
     assert!(!servers.is_empty(), "the mount has started no server");

@@ -39,12 +39,19 @@ impl World {
             ("TASKS_PORT", "0".to_owned()),
             ("DRAIN_DELAY", "0s".to_owned()),
             ("REQUEST_RATE", "0".to_owned()),
-            (
+        ];
+        let redis = match gateways {
+            0 | 1 => None,
+            _ => Some(Redis::start(&[]).await),
+        };
+        let jobs = match &redis {
+            Some(redis) => ("REDIS_URL", redis.url()),
+            None => (
                 "JOBS_PATH",
                 folder.path().join("jobs").display().to_string(),
             ),
-        ];
-        let env = [consul.env(), own.to_vec(), set.to_vec()].concat();
+        };
+        let env = [consul.env(), own.to_vec(), vec![jobs], set.to_vec()].concat();
         let mut services = Vec::new();
         for name in ["echo-agent", "weather-tool", "itinerary-worker"] {
             services.push(Program::start(name, &env).await);
