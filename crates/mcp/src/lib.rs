@@ -15,6 +15,7 @@ pub mod catalog;
 mod context;
 mod json;
 mod keys;
+pub mod mounted;
 pub mod names;
 pub mod pins;
 mod result;
@@ -32,6 +33,10 @@ pub mod validate;
 
 pub use builtin::Builtin;
 pub use call::ToolCaller;
+pub use catalog::{
+    Catalog, CatalogKeys, CatalogService, CatalogSnapshot, CatalogView, LeftOut, MeshPrompt,
+    MeshResource, prompts, resources,
+};
 pub use context::{CallContext, Progress, ProgressSink};
 pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;

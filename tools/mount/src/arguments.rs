@@ -82,7 +82,13 @@ fn collect(schema: &Value, root: &Value, depth: usize, types: &mut Vec<String>) 
         Value::Array(kinds) => kinds.iter().for_each(|kind| add(types, kind)),
         kind => add(types, kind),
     }
-    for value in schema["enum"].as_array().into_iter().flatten().take(64).chain(schema.get("const")) {
+    for value in schema["enum"]
+        .as_array()
+        .into_iter()
+        .flatten()
+        .take(64)
+        .chain(schema.get("const"))
+    {
         let kind = match value {
             Value::Null => "null",
             Value::Bool(_) => "boolean",
@@ -109,7 +115,10 @@ pub(crate) fn type_of(schema: &Value, root: &Value) -> String {
     let mut types = Vec::new();
     collect(schema, root, MAX_REFERENCES, &mut types);
     types.retain(|it| it != "null");
-    types.into_iter().next().unwrap_or_else(|| "string".to_owned())
+    types
+        .into_iter()
+        .next()
+        .unwrap_or_else(|| "string".to_owned())
 }
 
 #[cfg(test)]
@@ -119,7 +128,9 @@ mod tests {
     use super::*;
 
     fn read(schema: &Value, given: &[(&str, &str)]) -> Result<Value, String> {
-        let given = given.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
+        let given = given
+            .iter()
+            .map(|(k, v)| ((*k).to_owned(), (*v).to_owned()));
         arguments(schema, &given.collect()).map(Value::Object)
     }
 
@@ -137,9 +148,19 @@ mod tests {
             "$defs": {"n": {"type": "integer"}, "loop": {"$ref": "#/$defs/loop"}},
         });
         let given = [
-            ("text", "5"), ("count", "5"), ("ratio", "0.5"), ("yes", "true"), ("list", "[1]"),
-            ("map", "{\"a\":1}"), ("any", "5"), ("maybe", "null"), ("either", "x"), ("named", "7"),
-            ("loop", "y"), ("word", "1"), ("unknown", "6"),
+            ("text", "5"),
+            ("count", "5"),
+            ("ratio", "0.5"),
+            ("yes", "true"),
+            ("list", "[1]"),
+            ("map", "{\"a\":1}"),
+            ("any", "5"),
+            ("maybe", "null"),
+            ("either", "x"),
+            ("named", "7"),
+            ("loop", "y"),
+            ("word", "1"),
+            ("unknown", "6"),
         ];
         let expected = json!({
             "text": "5", "count": 5, "ratio": 0.5, "yes": true, "list": [1], "map": {"a": 1},
@@ -148,7 +169,10 @@ mod tests {
         });
         assert_eq!(read(&schema, &given), Ok(expected));
         let told = read(&schema, &[("count", "five")]).unwrap_err();
-        assert_eq!(told, "parameter `count` is \"five\": give JSON of the type integer");
+        assert_eq!(
+            told,
+            "parameter `count` is \"five\": give JSON of the type integer"
+        );
         assert!(read(&schema, &[("yes", "maybe")]).is_err());
     }
 
@@ -159,6 +183,9 @@ mod tests {
         assert_eq!(read(&schema, &given), Ok(json!({"a": 3, "b": [2]})));
         assert!(read(&schema, &[("arguments", "[1]")]).is_err());
         let own = json!({"properties": {"arguments": {"type": "string"}}});
-        assert_eq!(read(&own, &[("arguments", "x")]), Ok(json!({"arguments": "x"})));
+        assert_eq!(
+            read(&own, &[("arguments", "x")]),
+            Ok(json!({"arguments": "x"}))
+        );
     }
 }

@@ -16,7 +16,12 @@ pub(crate) struct Capabilities(pub(crate) Map<String, Value>);
 impl Capabilities {
     /// The capabilities in a client's own words; none where they are no object.
     pub(crate) fn read(value: Option<&Value>) -> Self {
-        Self(value.and_then(Value::as_object).cloned().unwrap_or_default())
+        Self(
+            value
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
+        )
     }
 
     /// All that a mount passes on. It is what a server of a session is told, since the session is of
@@ -31,7 +36,11 @@ impl Capabilities {
     }
 
     /// Whether the client can answer this method.
-    pub(crate) fn answer(&self, method: &str, params: Option<&serde_json::value::RawValue>) -> bool {
+    pub(crate) fn answer(
+        &self,
+        method: &str,
+        params: Option<&serde_json::value::RawValue>,
+    ) -> bool {
         let Some((_, name)) = METHODS.iter().find(|(known, _)| *known == method) else {
             return false;
         };
@@ -43,13 +52,6 @@ impl Capabilities {
             serde_json::from_str::<Value>(params.get()).is_ok_and(|it| it["mode"] == "url")
         });
         *name != "elicitation" || !by_url || declared.get("url").is_some()
-    }
-
-    /// Whether the client takes part in the extension of tasks.
-    pub(crate) fn tasks(&self) -> bool {
-        self.0
-            .get("extensions")
-            .is_some_and(|it| it.get(TASKS).is_some())
     }
 }
 

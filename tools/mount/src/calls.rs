@@ -174,7 +174,10 @@ impl Calls {
             Some(pending) => drop(pending.done.send(outcome)),
             None => {
                 self.setting.metrics.dropped("unknown_id");
-                debug!(id = id.map_or("none", RawValue::get), "the server answers what was not asked");
+                debug!(
+                    id = id.map_or("none", RawValue::get),
+                    "the server answers what was not asked"
+                );
             }
         }
     }
@@ -186,7 +189,10 @@ impl Calls {
                 let token = token.and_then(|it| it.get().parse::<u64>().ok());
                 let pending = self.pending.lock();
                 let asked = |id: &u64| pending.get(id).is_some_and(|it| it.progress);
-                match token.filter(asked).filter(|id| of.is_none_or(|of| of == *id)) {
+                match token
+                    .filter(asked)
+                    .filter(|id| of.is_none_or(|of| of == *id))
+                {
                     Some(id) => Some(id),
                     None => {
                         self.setting.metrics.dropped("unknown_token");
@@ -225,37 +231,48 @@ impl Calls {
         let pending = self.pending.lock();
         let mut found = pending.iter().rev().filter(|(_, it)| holds(it));
         let (id, first) = found.next()?;
-        found.all(|(_, it)| it.client == first.client).then_some(*id)
+        found
+            .all(|(_, it)| it.client == first.client)
+            .then_some(*id)
     }
 
     fn request(&self, request: Request, of: Option<u64>) {
         let Request { id, method, params } = request;
         if method == "ping" {
-            return self.reply(&id, Ok(raw(&json!({}))));
+            return self.reply(&id, &Ok(raw(&json!({}))));
         }
         if !asks::is_ask(&method) {
             let text = format!("a client has no method {method:?}");
-            return self.reply(&id, Err(error(code::UNKNOWN_METHOD, text)));
+            return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         }
-        let can = |it: &Pending| it.client != 0 && it.capabilities.answer(&method, params.as_deref());
+        let can =
+            |it: &Pending| it.client != 0 && it.capabilities.answer(&method, params.as_deref());
         let owner = match of {
             Some(of) => Some(of).filter(|of| self.pending.lock().get(of).is_some_and(can)),
             None => self.sole(can),
         };
         let Some(owner) = owner else {
             if method == "roots/list" {
-                return self.reply(&id, Ok(raw(&json!({"roots": self.setting.roots}))));
+                return self.reply(&id, &Ok(raw(&json!({"roots": self.setting.roots}))));
             }
-            let text = format!("no client can answer {method}, or it is not known which one is asked");
-            return self.reply(&id, Err(error(code::UNKNOWN_METHOD, text)));
+            let text =
+                format!("no client can answer {method}, or it is not known which one is asked");
+            return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         };
-        let found = self.pending.lock().get(&owner).map(|it| (it.events.clone(), Arc::clone(&it.asks)));
+        let found = self
+            .pending
+            .lock()
+            .get(&owner)
+            .map(|it| (it.events.clone(), Arc::clone(&it.asks)));
         let Some((events, open)) = found else {
-            return self.reply(&id, Err(error(code::INTERNAL, "its request has ended")));
+            return self.reply(&id, &Err(error(code::INTERNAL, "its request has ended")));
         };
         if open.fetch_add(1, Ordering::Relaxed) >= MAX_ASKS {
             open.fetch_sub(1, Ordering::Relaxed);
-            return self.reply(&id, Err(error(code::INTERNAL, "too many questions are open")));
+            return self.reply(
+                &id,
+                &Err(error(code::INTERNAL, "too many questions are open")),
+            );
         }
         let (answer, answered) = oneshot::channel();
         let ask = Ask {
@@ -265,7 +282,10 @@ impl Calls {
         };
         if events.try_send(Event::Ask(ask)).is_err() {
             open.fetch_sub(1, Ordering::Relaxed);
-            return self.reply(&id, Err(error(code::INTERNAL, "the client does not keep up")));
+            return self.reply(
+                &id,
+                &Err(error(code::INTERNAL, "the client does not keep up")),
+            );
         }
         let (replies, closed) = (self.replies.clone(), self.closed.clone());
         self.setting.tracker.spawn(async move {
@@ -276,12 +296,19 @@ impl Calls {
             };
             open.fetch_sub(1, Ordering::Relaxed);
             // The connection has ended: nobody waits for it.
-            replies.send(message::response(Some(&id), &outcome)).await.ok();
+            replies
+                .send(message::response(Some(&id), &outcome))
+                .await
+                .ok();
         });
     }
 
-    fn reply(&self, id: &RawValue, outcome: Outcome) {
-        if self.replies.try_send(message::response(Some(id), &outcome)).is_err() {
+    fn reply(&self, id: &RawValue, outcome: &Outcome) {
+        if self
+            .replies
+            .try_send(message::response(Some(id), outcome))
+            .is_err()
+        {
             self.setting.metrics.dropped("slow_server");
             warn!("the server asks, and does not read the answers");
         }

@@ -58,8 +58,10 @@ pub fn translated(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Ve
             _ => out.extend([(*flag).into(), value.into()]),
         }
     }
-    for (flag, values, separator) in [("--mount-env", env, ","), ("--mount-headers", headers, "\n")]
-    {
+    for (flag, values, separator) in [
+        ("--mount-env", env, ","),
+        ("--mount-headers", headers, "\n"),
+    ] {
         if !values.is_empty() {
             out.extend([flag.into(), values.join(separator).into()]);
         }
@@ -115,19 +117,53 @@ mod tests {
     #[test]
     fn short_words_become_the_flags_of_keys() {
         let given = line(&[
-            "mcp-mount", "--name", "fs", "--env", "A", "--port=0", "--env=B=1", "--", "npx", "-y",
-            "it's", "--name", "",
+            "mcp-mount",
+            "--name",
+            "fs",
+            "--env",
+            "A",
+            "--port=0",
+            "--env=B=1",
+            "--",
+            "npx",
+            "-y",
+            "it's",
+            "--name",
+            "",
         ]);
         let expected = [
-            "mcp-mount", "--mount-name", "fs", "--port=0", "--mount-command",
-            r"npx -y 'it'\''s' --name ''", "--mount-env", "A,B=1",
+            "mcp-mount",
+            "--mount-name",
+            "fs",
+            "--port=0",
+            "--mount-command",
+            r"npx -y 'it'\''s' --name ''",
+            "--mount-env",
+            "A,B=1",
         ];
         assert_eq!(given, expected);
-        let given = line(&["m", "--url", "http://h/mcp", "--header", "A: b", "--header", "C: d"]);
-        let expected = ["m", "--mount-url", "http://h/mcp", "--mount-headers", "A: b\nC: d"];
+        let given = line(&[
+            "m",
+            "--url",
+            "http://h/mcp",
+            "--header",
+            "A: b",
+            "--header",
+            "C: d",
+        ]);
+        let expected = [
+            "m",
+            "--mount-url",
+            "http://h/mcp",
+            "--mount-headers",
+            "A: b\nC: d",
+        ];
         assert_eq!(given, expected);
         for bad in [&["m", "--name"][..], &["m", "--"]] {
-            assert!(translated(bad.iter().map(OsString::from)).is_err(), "{bad:?}");
+            assert!(
+                translated(bad.iter().map(OsString::from)).is_err(),
+                "{bad:?}"
+            );
         }
     }
 

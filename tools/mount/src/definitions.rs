@@ -21,7 +21,6 @@ const MAX_PAGES: usize = 1000;
 pub(crate) struct Definition {
     pub(crate) name: String,
     /// Its whole entry in `tools/list`.
-    pub(crate) entry: Raw,
     pub(crate) value: Value,
     /// The arguments that HTTP carries as headers: paths, and names of headers.
     pub(crate) headers: Vec<(Vec<String>, String)>,
@@ -42,8 +41,7 @@ impl Definition {
             Ok(headers) => (headers, None),
             Err(reason) => (Vec::new(), Some(reason)),
         };
-        usable.then(|| Self {
-            entry: entry.to_owned(),
+        usable.then_some(Self {
             headers,
             invalid,
             name,

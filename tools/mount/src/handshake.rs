@@ -22,7 +22,11 @@ pub(crate) fn client_info() -> Value {
 }
 
 /// What `_meta` of every request to a server of 2026-07-28 has.
-pub(crate) fn modern_meta(version: &str, client: &Value, capabilities: &Map<String, Value>) -> Fields {
+pub(crate) fn modern_meta(
+    version: &str,
+    client: &Value,
+    capabilities: &Map<String, Value>,
+) -> Fields {
     Fields::from([
         (VERSION.to_owned(), raw(&Value::from(version))),
         (CLIENT.to_owned(), raw(client)),
@@ -49,7 +53,10 @@ pub(crate) fn initialize() -> Outgoing {
         "capabilities": Capabilities::all().0,
         "clientInfo": client_info(),
     });
-    Outgoing::own("initialize", serde_json::from_value(params).unwrap_or_default())
+    Outgoing::own(
+        "initialize",
+        serde_json::from_value(params).unwrap_or_default(),
+    )
 }
 
 /// The end of the handshake.
@@ -128,7 +135,10 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
     let result: Value = match outcome {
         Ok(result) => serde_json::from_str(result.get()).context("read what the server is")?,
         Err(error) if code::MODERN.contains(&error_code(error)) => {
-            bail!("the server speaks no revision that we do: {}", error_text(error))
+            bail!(
+                "the server speaks no revision that we do: {}",
+                error_text(error)
+            )
         }
         Err(_) => return Ok(None),
     };
@@ -137,12 +147,23 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
         return Ok(None);
     };
     if !versions.iter().any(|it| it == MODERN) {
-        if versions.iter().any(|it| LEGACY.iter().any(|known| it == known)) {
+        if versions
+            .iter()
+            .any(|it| LEGACY.iter().any(|known| it == known))
+        {
             return Ok(None);
         }
-        bail!("the server speaks {}, and we speak {MODERN}", Value::from(versions.clone()));
+        bail!(
+            "the server speaks {}, and we speak {MODERN}",
+            Value::from(versions.clone())
+        );
     }
-    Ok(Some(facts(Era::Modern, MODERN, &result, &result["_meta"][SERVER])))
+    Ok(Some(facts(
+        Era::Modern,
+        MODERN,
+        &result,
+        &result["_meta"][SERVER],
+    )))
 }
 
 /// What `initialize` was answered.
@@ -163,7 +184,10 @@ fn facts(era: Era, version: &str, result: &Value, server: &Value) -> Facts {
         era,
         version: version.to_owned(),
         server: server.clone(),
-        capabilities: result["capabilities"].as_object().cloned().unwrap_or_default(),
+        capabilities: result["capabilities"]
+            .as_object()
+            .cloned()
+            .unwrap_or_default(),
         instructions: result["instructions"].as_str().map(str::to_owned),
     }
 }

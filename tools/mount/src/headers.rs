@@ -20,7 +20,10 @@ pub(crate) fn annotated(schema: &Value) -> Result<Vec<(Vec<String>, String)>, St
         return Err("`x-mcp-header` stands where no chain of `properties` leads".to_owned());
     }
     for (at, (_, name)) in found.iter().enumerate() {
-        if found[..at].iter().any(|(_, other)| other.eq_ignore_ascii_case(name)) {
+        if found[..at]
+            .iter()
+            .any(|(_, other)| other.eq_ignore_ascii_case(name))
+        {
             return Err(format!("`x-mcp-header` {name:?} stands there twice"));
         }
     }
@@ -43,8 +46,13 @@ fn reachable(
             if header.is_empty() || !header.chars().all(token) {
                 return Err(format!("`x-mcp-header` of {name:?} is no name of a header"));
             }
-            if !["string", "integer", "boolean"].iter().any(|kind| property["type"] == *kind) {
-                return Err(format!("`x-mcp-header` of {name:?} is on no text, integer or boolean"));
+            if !["string", "integer", "boolean"]
+                .iter()
+                .any(|kind| property["type"] == *kind)
+            {
+                return Err(format!(
+                    "`x-mcp-header` of {name:?} is on no text, integer or boolean"
+                ));
             }
             found.push((path.clone(), header.to_owned()));
         }
@@ -67,9 +75,10 @@ fn count(schema: &Value, depth: usize) -> usize {
                 .filter(|(name, _)| !["default", "examples", "const", "enum"].contains(&&***name))
                 .map(|(name, value)| match (name.as_str(), value) {
                     // The names of properties are anybody's.
-                    ("properties" | "$defs" | "definitions" | "patternProperties", Value::Object(all)) => {
-                        all.values().map(|it| count(it, depth + 1)).sum()
-                    }
+                    (
+                        "properties" | "$defs" | "definitions" | "patternProperties",
+                        Value::Object(all),
+                    ) => all.values().map(|it| count(it, depth + 1)).sum(),
                     _ => count(value, depth + 1),
                 })
                 .sum();
@@ -91,7 +100,9 @@ pub(crate) fn of_arguments(
             Value::String(text) => text.clone(),
             Value::Bool(_) => value.to_string(),
             Value::Number(number) if number.is_f64() => {
-                let number = number.as_f64().filter(|it| it.fract() == 0.0 && it.abs() <= SAFE as f64)?;
+                let number = number
+                    .as_f64()
+                    .filter(|it| it.fract() == 0.0 && it.abs() <= SAFE as f64)?;
                 format!("{number:.0}")
             }
             Value::Number(_) => value.to_string(),
@@ -104,7 +115,9 @@ pub(crate) fn of_arguments(
 
 /// A text as the value of a header: as it is, or in base64 where that cannot be.
 pub(crate) fn encoded(text: &str) -> String {
-    let plain = text.bytes().all(|it| it == b'\t' || (0x20..0x7f).contains(&it));
+    let plain = text
+        .bytes()
+        .all(|it| it == b'\t' || (0x20..0x7f).contains(&it));
     let trimmed = text.trim_matches([' ', '\t']).len() == text.len();
     let marked = text.starts_with("=?base64?") && text.ends_with("?=");
     match plain && trimmed && !marked && !text.is_empty() {

@@ -4,7 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
-use fetch::{EgressPolicy, Error as FetchError, FetchLimits, HttpClient, KeptConnection, SendError};
+use fetch::{
+    EgressPolicy, Error as FetchError, FetchLimits, HttpClient, KeptConnection, SendError,
+};
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
@@ -25,7 +27,7 @@ use crate::{
     link::{Era, Exchange, Facts, Gone, Link, MODERN, Outgoing},
     message::{self, Message, Notification, Request, code, error, raw, text, to_raw},
     sse::Sse,
-    stdio::set_token,
+    stdio::{set_token, within},
 };
 
 /// Idle connections that are kept.
@@ -59,7 +61,9 @@ impl HttpServer {
     pub(crate) fn new(url: &str, keys: &MountKeys) -> anyhow::Result<Self> {
         let url: Url = url.parse().context("mount_url")?;
         let host = url.host_str().context("mount_url names no host")?;
-        let port = url.port_or_known_default().context("mount_url names no port")?;
+        let port = url
+            .port_or_known_default()
+            .context("mount_url names no port")?;
         let policy = EgressPolicy::new(true, &[format!("{host}:{port}")]);
         let client = HttpClient::new(policy, FetchLimits::default())?;
         let secret = keys.mount_headers.as_ref();
@@ -70,7 +74,8 @@ impl HttpServer {
                 .split_once(':')
                 .context("mount_headers: write each as `name: value`")?;
             let name = HeaderName::try_from(name.trim()).context("mount_headers: a name")?;
-            let mut value = HeaderValue::try_from(value.trim()).context("mount_headers: a value")?;
+            let mut value =
+                HeaderValue::try_from(value.trim()).context("mount_headers: a value")?;
             value.set_sensitive(true);
             headers.append(name, value);
         }
@@ -133,8 +138,10 @@ pub(crate) async fn connect(
         endpoint: Mutex::default(),
     });
     let guard = peer.calls.closed().clone().drop_guard();
-    setting.tracker.spawn(send_replies(Arc::clone(&peer), answers));
-    let learnt = timeout(setting.patience, peer.handshake()).await;
+    setting
+        .tracker
+        .spawn(send_replies(Arc::clone(&peer), answers));
+    let learnt = within(setting.patience, peer.handshake()).await;
     let facts = learnt.with_context(|| format!("it said nothing for {:?}", setting.patience))??;
     guard.disarm();
     let facts = Arc::new(facts);
@@ -142,7 +149,9 @@ pub(crate) async fn connect(
         facts: Arc::clone(&facts),
         peer: Arc::clone(&peer),
     };
-    setting.tracker.spawn(watch(Arc::clone(&peer), Arc::clone(&facts)));
+    setting
+        .tracker
+        .spawn(watch(Arc::clone(&peer), Arc::clone(&facts)));
     if facts.era == Era::Legacy && peer.endpoint.lock().is_none() {
         setting.tracker.spawn(follow(peer));
     }
@@ -151,7 +160,11 @@ pub(crate) async fn connect(
 
 impl Peer {
     async fn handshake(self: &Arc<Self>) -> anyhow::Result<Facts> {
-        let outcome = self.request(handshake::discover(), Some(MODERN)).await?.outcome().await;
+        let outcome = self
+            .request(handshake::discover(), Some(MODERN))
+            .await?
+            .outcome()
+            .await;
         // A server that answers with no message is of an earlier revision.
         if let Ok(outcome) = outcome
             && let Some(facts) = handshake::discovered(&outcome)?
@@ -159,11 +172,20 @@ impl Peer {
             self.session.lock().1 = Some(HeaderValue::from_static(MODERN));
             return Ok(facts);
         }
-        let outcome = self.request(handshake::initialize(), None).await?.outcome().await?;
+        let outcome = self
+            .request(handshake::initialize(), None)
+            .await?
+            .outcome()
+            .await?;
         let outcome = match &outcome {
             Err(error) if message::error_code(error) == HTTP_ERROR => {
-                self.open_sse().await.with_context(|| message::error_text(error))?;
-                self.request(handshake::initialize(), None).await?.outcome().await?
+                self.open_sse()
+                    .await
+                    .with_context(|| message::error_text(error))?;
+                self.request(handshake::initialize(), None)
+                    .await?
+                    .outcome()
+                    .await?
             }
             _ => outcome,
         };
@@ -184,14 +206,12 @@ impl Peer {
             host: String::new(),
             reason: "it is shutting down".to_owned(),
         })?;
-        while !fresh {
-            let Some(connection) = self.idle.lock().pop() else { break };
-            if connection.is_ready() {
-                return Ok(InUse {
-                    connection,
-                    _permit: permit,
-                });
-            }
+        let idle = if fresh { None } else { self.idle() };
+        if let Some(connection) = idle {
+            return Ok(InUse {
+                connection,
+                _permit: permit,
+            });
         }
         let (connection, driver) = self.server.client.open(&self.server.url).await?;
         self.setting.tracker.spawn(driver);
@@ -201,9 +221,23 @@ impl Peer {
         })
     }
 
+    /// An idle connection that the server has not left.
+    fn idle(&self) -> Option<KeptConnection> {
+        let mut idle = self.idle.lock();
+        loop {
+            let connection = idle.pop()?;
+            if connection.is_ready() {
+                return Some(connection);
+            }
+        }
+    }
+
     fn release(&self, from: InUse) {
         let mut idle = self.idle.lock();
-        if from.connection.is_ready() && idle.len() < MAX_IDLE && !self.calls.closed().is_cancelled() {
+        if from.connection.is_ready()
+            && idle.len() < MAX_IDLE
+            && !self.calls.closed().is_cancelled()
+        {
             idle.push(from.connection);
         }
     }
@@ -267,7 +301,10 @@ impl Peer {
         mut request: Outgoing,
         version: Option<&'static str>,
     ) -> Result<Exchange, Gone> {
-        let from = self.connection(false).await.map_err(|error| self.away(&error))?;
+        let from = self
+            .connection(false)
+            .await
+            .map_err(|error| self.away(&error))?;
         let Outgoing {
             capabilities,
             client,
@@ -277,7 +314,10 @@ impl Peer {
         let (id, exchange) = self.calls.open(capabilities.clone(), *client, *progress)?;
         set_token(&mut request, id);
         let mut headers = self.headers();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
         if let Some(version) = version {
             headers.insert(VERSION, HeaderValue::from_static(version));
         }
@@ -302,7 +342,11 @@ impl Peer {
                 () = closed.cancelled() => false,
             };
             // Of a modern request, closing its stream cancels it.
-            if peer.calls.forget(id) && cancelled && !modern && !begins {
+            if !peer.calls.forget(id) || !cancelled || begins {
+                return;
+            }
+            peer.setting.metrics.cancelled();
+            if !modern {
                 let params = serde_json::json!({"requestId": id, "reason": "its client has left"});
                 let cancelled = Notification::new("notifications/cancelled", &params);
                 peer.post_message(cancelled.write()).await.ok();
@@ -347,7 +391,10 @@ impl Peer {
         }
         let outcome = match outcome {
             Err(why) => Err(error(HTTP_ERROR, format!("HTTP {status}: {why}"))),
-            Ok(()) => Err(error(code::INTERNAL, "the server ended its answer without a response")),
+            Ok(()) => Err(error(
+                code::INTERNAL,
+                "the server ended its answer without a response",
+            )),
         };
         // What was answered is not in flight any more.
         self.calls.finish(id, outcome);
@@ -379,7 +426,9 @@ impl Peer {
     async fn finish_body(&self, mut answer: Answer) -> Option<Vec<u8>> {
         let mut whole = Vec::new();
         while let Some(frame) = answer.body.frame().await {
-            let Ok(data) = frame.ok()?.into_data() else { continue };
+            let Ok(data) = frame.ok()?.into_data() else {
+                continue;
+            };
             if whole.len() + data.len() > self.setting.message {
                 return None;
             }
@@ -395,13 +444,22 @@ impl Peer {
         for _ in 0..MAX_RESUMED {
             self.read_events(answer, &mut sse, of).await;
             let open = of.is_some_and(|id| self.calls.has(id));
-            let Some(last) = sse.last_id.clone().filter(|_| open) else { return };
+            let Some(last) = sse.last_id.clone().filter(|_| open) else {
+                return;
+            };
             sleep(sse.retry.map_or(RETRY, Duration::from_millis)).await;
             let mut headers = self.headers();
-            let Ok(last) = HeaderValue::try_from(last) else { return };
+            let Ok(last) = HeaderValue::try_from(last) else {
+                return;
+            };
             headers.insert(LAST_EVENT, last);
-            let Ok(from) = self.connection(false).await else { return };
-            match self.exchange(from, &Method::GET, &headers, &Bytes::new()).await {
+            let Ok(from) = self.connection(false).await else {
+                return;
+            };
+            match self
+                .exchange(from, &Method::GET, &headers, &Bytes::new())
+                .await
+            {
                 Ok(next) if next.status.is_success() => answer = next,
                 _ => return,
             }
@@ -410,10 +468,16 @@ impl Peer {
 
     async fn read_events(&self, mut answer: Answer, sse: &mut Sse, of: Option<u64>) {
         while let Some(Ok(frame)) = answer.body.frame().await {
-            let Ok(data) = frame.into_data() else { continue };
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
             let Ok(events) = sse.feed(&data) else {
                 let limit = self.setting.message;
-                warn!(limit, key = "mount_max_message", "the server sent a message that is too large");
+                warn!(
+                    limit,
+                    key = "mount_max_message",
+                    "the server sent a message that is too large"
+                );
                 return;
             };
             for event in events.iter().filter(|it| !it.data.is_empty()) {
@@ -433,10 +497,18 @@ impl Peer {
 
     /// Sends a message that no response comes for.
     async fn post_message(&self, message: Vec<u8>) -> Result<(), Gone> {
-        let from = self.connection(false).await.map_err(|error| self.away(&error))?;
+        let from = self
+            .connection(false)
+            .await
+            .map_err(|error| self.away(&error))?;
         let mut headers = self.headers();
-        headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
-        let sent = self.exchange(from, &Method::POST, &headers, &message.into()).await;
+        headers.insert(
+            header::CONTENT_TYPE,
+            HeaderValue::from_static("application/json"),
+        );
+        let sent = self
+            .exchange(from, &Method::POST, &headers, &message.into())
+            .await;
         let answer = sent.map_err(|error| self.away(&error))?;
         if answer.status == StatusCode::NOT_FOUND {
             self.calls.close();
@@ -458,17 +530,33 @@ impl Peer {
     async fn open_sse(self: &Arc<Self>) -> anyhow::Result<()> {
         let from = self.connection(false).await?;
         let mut headers = self.headers();
-        headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-        let mut answer = self.exchange(from, &Method::GET, &headers, &Bytes::new()).await?;
+        headers.insert(
+            header::ACCEPT,
+            HeaderValue::from_static("text/event-stream"),
+        );
+        let mut answer = self
+            .exchange(from, &Method::GET, &headers, &Bytes::new())
+            .await?;
         if !answer.status.is_success() {
             bail!("and GET answers HTTP {}", answer.status);
         }
         let mut sse = Sse::new(self.setting.message);
         loop {
-            let frame = answer.body.frame().await.context("its stream of events ends at once")??;
-            let Ok(data) = frame.into_data() else { continue };
-            let events = sse.feed(&data).ok().context("its first event is too large")?;
-            let Some(first) = events.iter().find(|it| it.kind == "endpoint") else { continue };
+            let frame = answer
+                .body
+                .frame()
+                .await
+                .context("its stream of events ends at once")??;
+            let Ok(data) = frame.into_data() else {
+                continue;
+            };
+            let events = sse
+                .feed(&data)
+                .ok()
+                .context("its first event is too large")?;
+            let Some(first) = events.iter().find(|it| it.kind == "endpoint") else {
+                continue;
+            };
             let path = String::from_utf8_lossy(&first.data).into_owned();
             let endpoint = self.server.url.join(path.trim())?;
             if endpoint.origin() != self.server.url.origin() {
@@ -479,7 +567,9 @@ impl Peer {
         }
         let (peer, closed) = (Arc::clone(self), self.calls.closed().clone());
         self.setting.tracker.spawn(async move {
-            closed.run_until_cancelled(peer.read_events(answer, &mut sse, None)).await;
+            closed
+                .run_until_cancelled(peer.read_events(answer, &mut sse, None))
+                .await;
             peer.calls.close();
         });
         Ok(())
@@ -528,13 +618,24 @@ async fn follow(peer: Arc<Peer>) {
         .run_until_cancelled(async {
             let mut sse = Sse::new(peer.setting.message);
             loop {
-                let Ok(from) = peer.connection(false).await else { return };
+                let Ok(from) = peer.connection(false).await else {
+                    return;
+                };
                 let mut headers = peer.headers();
-                headers.insert(header::ACCEPT, HeaderValue::from_static("text/event-stream"));
-                if let Some(last) = sse.last_id.as_ref().and_then(|it| HeaderValue::try_from(it).ok()) {
+                headers.insert(
+                    header::ACCEPT,
+                    HeaderValue::from_static("text/event-stream"),
+                );
+                if let Some(last) = sse
+                    .last_id
+                    .as_ref()
+                    .and_then(|it| HeaderValue::try_from(it).ok())
+                {
                     headers.insert(LAST_EVENT, last);
                 }
-                let answer = peer.exchange(from, &Method::GET, &headers, &Bytes::new()).await;
+                let answer = peer
+                    .exchange(from, &Method::GET, &headers, &Bytes::new())
+                    .await;
                 match answer {
                     Ok(answer) if answer.status.is_success() => {
                         peer.read_events(answer, &mut sse, None).await;

@@ -23,7 +23,7 @@ keys! {
         /// Directories that the server is told as roots outside a call, as URIs or paths.
         mount_roots: Vec<String> = list(),
         /// How long the server may take to say what it is.
-        mount_start_timeout: Duration = duration("30s").zero("it is never asked for anything"),
+        mount_start_timeout: Duration = duration("30s").zero("no limit"),
         /// How long one request to the server may take.
         mount_timeout: Duration = duration("5m").zero("no limit"),
         /// Pause before the first restart. It doubles with each further one.
@@ -53,7 +53,10 @@ keys! {
 fn is_name(name: &str) -> bool {
     let plain = |c: char| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '-';
     name.is_empty()
-        || name.len() <= 50 && name.chars().all(plain) && !name.starts_with('-') && !name.ends_with('-')
+        || name.len() <= 50
+            && name.chars().all(plain)
+            && !name.starts_with('-')
+            && !name.ends_with('-')
 }
 
 #[cfg(test)]

@@ -25,7 +25,8 @@ use crate::{
     link::{Ask, Era, Event, Exchange, Gone, Next, Outgoing},
     listen::Followed,
     message::{
-        Fields, Message, Notification, Outcome, Raw, Request, code, error, fields, raw, text, to_raw,
+        Fields, Message, Notification, Outcome, Raw, Request, code, error, fields, raw, text,
+        to_raw,
     },
     modern::{Out, answer, gone_error, headers_of, next, send, unknown},
     mount::Mount,
@@ -64,11 +65,7 @@ struct Session {
 }
 
 /// Serves one client until it leaves.
-pub(crate) async fn serve(
-    mount: Arc<Mount>,
-    mut incoming: Streaming<McpMessage>,
-    out: Out,
-) {
+pub(crate) async fn serve(mount: Arc<Mount>, mut incoming: Streaming<McpMessage>, out: Out) {
     let Some(session) = begin(&mount, &mut incoming, &out).await else {
         return;
     };
@@ -135,12 +132,18 @@ async fn begin(
     let request = match Message::read(&first.message) {
         Ok(Message::Request(request)) if request.method == "initialize" => request,
         Ok(Message::Request(request)) => {
-            let outcome = Err(error(code::INVALID_REQUEST, "a session begins with `initialize`"));
+            let outcome = Err(error(
+                code::INVALID_REQUEST,
+                "a session begins with `initialize`",
+            ));
             answer(out, Some(&request.id), &outcome).await;
             return None;
         }
         _ => {
-            let outcome = Err(error(code::INVALID_REQUEST, "a session begins with `initialize`"));
+            let outcome = Err(error(
+                code::INVALID_REQUEST,
+                "a session begins with `initialize`",
+            ));
             answer(out, None, &outcome).await;
             return None;
         }
@@ -193,7 +196,10 @@ impl Session {
         };
         match &*method {
             "ping" => Ok(raw(&json!({}))),
-            "initialize" => Err(error(code::INVALID_REQUEST, "the session has begun already")),
+            "initialize" => Err(error(
+                code::INVALID_REQUEST,
+                "the session has begun already",
+            )),
             "logging/setLevel" => {
                 let given = text(params.get("level")).unwrap_or_default();
                 let Some(level) = translate::level(&given) else {
@@ -202,7 +208,9 @@ impl Session {
                 self.level.store(level, Ordering::Relaxed);
                 Ok(raw(&json!({})))
             }
-            "resources/subscribe" | "resources/unsubscribe" => self.subscribe(&method, &params).await,
+            "resources/subscribe" | "resources/unsubscribe" => {
+                self.subscribe(&method, &params).await
+            }
             "server/discover" | "subscriptions/listen" => Err(unknown(&method)),
             _ => {
                 let name = text(params.get("name")).unwrap_or_default();
@@ -220,14 +228,23 @@ impl Session {
         let Some(uri) = text(params.get("uri")) else {
             return Err(error(code::INVALID_PARAMS, "uri is missing"));
         };
-        let link = self.mount.upstream.link().await.map_err(|gone| gone_error(&gone))?;
+        let link = self
+            .mount
+            .upstream
+            .link()
+            .await
+            .map_err(|gone| gone_error(&gone))?;
         if !link.facts().can("resources.subscribe") {
             return Err(unknown(method));
         }
         let begins = method == "resources/subscribe";
         let changed = {
             let uris = &mut self.followed.lock().uris;
-            if begins { uris.insert(uri.clone()) } else { uris.remove(&uri) }
+            if begins {
+                uris.insert(uri.clone())
+            } else {
+                uris.remove(&uri)
+            }
         };
         match (changed, begins, link.facts().era) {
             (false, ..) => {}
@@ -250,7 +267,12 @@ impl Session {
         let headers = headers_of(&self.mount, method, &params);
         let (mut answers, mut state) = (None, None);
         for _ in 0..MAX_ROUNDS {
-            let link = self.mount.upstream.link().await.map_err(|gone| gone_error(&gone))?;
+            let link = self
+                .mount
+                .upstream
+                .link()
+                .await
+                .map_err(|gone| gone_error(&gone))?;
             let facts = Arc::clone(link.facts());
             let mut outgoing = Outgoing {
                 method: method.to_owned(),
@@ -263,7 +285,11 @@ impl Session {
             if facts.era == Era::Modern {
                 self.modernize(&mut outgoing, &facts.version, answers.take(), state.take());
             }
-            let exchange = self.mount.request(outgoing).await.map_err(|gone| gone_error(&gone))?;
+            let exchange = self
+                .mount
+                .request(outgoing)
+                .await
+                .map_err(|gone| gone_error(&gone))?;
             let outcome = match self.drive(id, token.as_ref(), exchange).await {
                 Ok(outcome) => outcome,
                 Err(gone) => {
@@ -276,7 +302,7 @@ impl Session {
             if facts.era == Era::Legacy {
                 return self.finished(method, outcome);
             }
-            let asked = outcome.as_ref().ok().and_then(|result| input_required(result));
+            let asked = outcome.as_ref().ok().and_then(input_required);
             let Some(asked) = asked else {
                 return self.finished(method, translate::to_legacy(method, outcome));
             };
@@ -298,15 +324,29 @@ impl Session {
         let mut meta = fields(meta).unwrap_or_default();
         let mut capabilities = self.capabilities.0.clone();
         if capabilities.remove("tasks").is_some() && params.remove("task").is_some() {
-            let extensions = capabilities.entry("extensions").or_insert_with(|| json!({}));
+            let extensions = capabilities
+                .entry("extensions")
+                .or_insert_with(|| json!({}));
             extensions[asks::TASKS] = json!({});
         }
         meta.extend(handshake::modern_meta(version, &self.info, &capabilities));
-        let level = ["debug", "info", "notice", "warning", "error", "critical", "alert", "emergency"]
-            .get(self.level())
-            .copied()
-            .unwrap_or("info");
-        meta.insert("io.modelcontextprotocol/logLevel".to_owned(), raw(&Value::from(level)));
+        let level = [
+            "debug",
+            "info",
+            "notice",
+            "warning",
+            "error",
+            "critical",
+            "alert",
+            "emergency",
+        ]
+        .get(self.level())
+        .copied()
+        .unwrap_or("info");
+        meta.insert(
+            "io.modelcontextprotocol/logLevel".to_owned(),
+            raw(&Value::from(level)),
+        );
         params.insert("_meta".to_owned(), to_raw(&meta));
         if let Some(answers) = answers {
             params.insert("inputResponses".to_owned(), to_raw(&answers));
@@ -384,7 +424,9 @@ impl Session {
                 let Some(token) = token else { return };
                 it.params = Some(translate::with_token(it.params.as_ref(), token));
             }
-            "notifications/message" if !translate::is_logged(it.params.as_ref(), self.level()) => return,
+            "notifications/message" if !translate::is_logged(it.params.as_ref(), self.level()) => {
+                return;
+            }
             _ => {}
         }
         send(&self.out, it.write(), related).await;
@@ -406,7 +448,12 @@ impl Session {
             params,
         };
         let forget = Forget(self, id.get().to_owned());
-        send(&self.out, request.write(), related.get().as_bytes().to_vec()).await;
+        send(
+            &self.out,
+            request.write(),
+            related.get().as_bytes().to_vec(),
+        )
+        .await;
         let outcome = timeout(self.mount.keys.mount_park_time, answered).await;
         drop(forget);
         match outcome {
@@ -499,7 +546,10 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
         }
     })
     .await;
-    pending.into_iter().filter_map(|(_, output)| output).collect()
+    pending
+        .into_iter()
+        .filter_map(|(_, output)| output)
+        .collect()
 }
 
 /// Passes on what the server tells everybody.
@@ -549,7 +599,10 @@ async fn follow_resources(session: Arc<Session>) {
             let meta = handshake::modern_meta(&link.facts().version, &session.info, capabilities);
             let params = Fields::from([
                 ("_meta".to_owned(), to_raw(&meta)),
-                ("notifications".to_owned(), raw(&json!({"resourceSubscriptions": uris}))),
+                (
+                    "notifications".to_owned(),
+                    raw(&json!({"resourceSubscriptions": uris})),
+                ),
             ]);
             let mut request = Outgoing::own("subscriptions/listen", params);
             request.client = session.client;

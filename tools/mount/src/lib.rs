@@ -62,9 +62,12 @@ pub const SPEC: Spec = Spec {
     keys: &[
         service::GRPC,
         service::CALLS,
-        &[keys::MountKeys::GROUP],
+        &[keys::MountKeys::GROUP, mcp::pins::PinKeys::GROUP],
     ],
 };
+
+const NO_SERVER: &str = "the mount needs a server: give its command after `--` or as `mount_command`, \
+    or its URL as `mount_url`";
 
 /// The whole program.
 #[must_use]
@@ -86,8 +89,13 @@ pub fn main() -> ExitCode {
 /// # Errors
 /// When it names none.
 pub fn named(config: &Config) -> anyhow::Result<Spec> {
-    let name = keys::MountKeys::from_config(config).mount_name;
-    let name = name.context("the mount needs a name: give --name NAME, or set `mount_name`")?;
+    let keys = keys::MountKeys::from_config(config);
+    if keys.mount_command.is_none() && keys.mount_url.is_none() {
+        anyhow::bail!(NO_SERVER);
+    }
+    let name = keys
+        .mount_name
+        .context("the mount needs a name: give --name NAME, or set `mount_name`")?;
     let name = name.strip_prefix("tool-").unwrap_or(&name);
     // Once for each mount of a process, which has one.
     let service = Box::leak(format!("tool-{name}").into_boxed_str());

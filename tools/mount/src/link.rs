@@ -44,7 +44,10 @@ impl Facts {
         let Some(found) = self.capabilities.get(first) else {
             return false;
         };
-        second.is_empty() || found.get(second).is_some_and(|it| *it != Value::Bool(false))
+        second.is_empty()
+            || found
+                .get(second)
+                .is_some_and(|it| *it != Value::Bool(false))
     }
 }
 

@@ -23,7 +23,10 @@ pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option
         return Some(Err(error(code::INVALID_PARAMS, "notifications is missing")));
     };
     if !filter.is_object() {
-        return Some(Err(error(code::INVALID_PARAMS, "notifications is no object")));
+        return Some(Err(error(
+            code::INVALID_PARAMS,
+            "notifications is no object",
+        )));
     }
     let mut acknowledged = false;
     let mut links = mount.upstream.links();
@@ -55,12 +58,7 @@ pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option
 }
 
 /// Passes the stream of the server through. `None` when the server went away.
-async fn pass(
-    link: &dyn Link,
-    call: &Call,
-    out: &Out,
-    acknowledged: &mut bool,
-) -> Option<Outcome> {
+async fn pass(link: &dyn Link, call: &Call, out: &Out, acknowledged: &mut bool) -> Option<Outcome> {
     let mut params = call.params.clone();
     let meta = params.get("_meta").map(|it| &**it);
     let mut meta = fields(meta).unwrap_or_default();

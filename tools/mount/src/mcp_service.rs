@@ -86,7 +86,9 @@ struct SessionCount(Arc<Mount>);
 impl SessionCount {
     fn new(mount: &Arc<Mount>) -> Self {
         let count = mount.sessions.fetch_add(1, Ordering::Relaxed) + 1;
-        mount.metrics.sessions(usize::try_from(count).unwrap_or(usize::MAX));
+        mount
+            .metrics
+            .sessions(usize::try_from(count).unwrap_or(usize::MAX));
         Self(Arc::clone(mount))
     }
 }
@@ -94,6 +96,8 @@ impl SessionCount {
 impl Drop for SessionCount {
     fn drop(&mut self) {
         let count = self.0.sessions.fetch_sub(1, Ordering::Relaxed) - 1;
-        self.0.metrics.sessions(usize::try_from(count).unwrap_or(usize::MAX));
+        self.0
+            .metrics
+            .sessions(usize::try_from(count).unwrap_or(usize::MAX));
     }
 }

@@ -20,7 +20,6 @@ pub(crate) mod code {
     pub(crate) const INTERNAL: i64 = -32_603;
     /// A resource that does not exist, before 2026-07-28.
     pub(crate) const NO_RESOURCE: i64 = -32_002;
-    pub(crate) const NO_CAPABILITY: i64 = -32_021;
     pub(crate) const VERSION: i64 = -32_022;
     /// What a server of 2026-07-28 answers and no earlier one.
     pub(crate) const MODERN: std::ops::RangeInclusive<i64> = -32_022..=-32_020;
@@ -88,7 +87,10 @@ impl Message {
                 ..
             } => {
                 // A text or a number: `null` has become no id at all.
-                if !id.get().starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit()) {
+                if !id
+                    .get()
+                    .starts_with(|c: char| c == '"' || c == '-' || c.is_ascii_digit())
+                {
                     return Err(invalid("the id is neither a text nor a number"));
                 }
                 Ok(Self::Request(Request { id, method, params }))
@@ -118,7 +120,8 @@ impl Message {
         }
     }
 
-    pub(crate) fn write(&self) -> Vec<u8> {
+    #[cfg(test)]
+    fn write(&self) -> Vec<u8> {
         match self {
             Self::Request(it) => it.write(),
             Self::Notification(it) => it.write(),
@@ -256,14 +259,20 @@ mod tests {
     #[test]
     fn a_message_is_read_by_its_parts() {
         let table = [
-            (r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#, "request 1 ping"),
+            (
+                r#"{"jsonrpc":"2.0","id":1,"method":"ping"}"#,
+                "request 1 ping",
+            ),
             (r#"{"id":"é","method":"a","params":{}}"#, "request \"é\" a"),
             (r#"{"id":-1.5e3,"method":"a"}"#, "request -1.5e3 a"),
             (r#"{"id":null,"method":"a"}"#, "notification a"),
             (r#"{"method":"a"}"#, "notification a"),
             (r#"{"id":7,"result":null}"#, "response 7 true"),
             (r#"{"id":7,"result":{"error":1}}"#, "response 7 true"),
-            (r#"{"error":{"code":1,"message":""}}"#, "response none false"),
+            (
+                r#"{"error":{"code":1,"message":""}}"#,
+                "response none false",
+            ),
             (r#"{"id":{},"method":"a"}"#, "error -32600"),
             (r#"{"id":true,"method":"a"}"#, "error -32600"),
             (r#"{"method":1}"#, "error -32600"),

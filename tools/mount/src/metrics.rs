@@ -11,6 +11,8 @@ telemetry::metrics! {
             "Requests to the mounted server by their method and outcome: result, error, or lost";
         dropped: Counter ["reason"] = "mesh_mount_dropped_messages":
             "Messages of the mounted server that were dropped, and why";
+        cancelled: Counter = "mesh_mount_cancelled":
+            "Requests that the mounted server was told to give up, since their client left";
         parked: Gauge = "mesh_mount_parked_requests": "Requests that wait for input of a client";
         sessions: Gauge = "mesh_mount_sessions": "Sessions of clients of earlier revisions";
         blocked: Gauge = "mesh_mount_blocked_tools": "Tools that changed and are not approved";
@@ -51,7 +53,14 @@ impl MountMetrics {
 
     pub(crate) fn request(&self, method: &str, outcome: &'static str) {
         let known = METHODS.into_iter().find(|known| *known == method);
-        self.0.requests.of([known.unwrap_or("_OTHER"), outcome]).inc();
+        self.0
+            .requests
+            .of([known.unwrap_or("_OTHER"), outcome])
+            .inc();
+    }
+
+    pub(crate) fn cancelled(&self) {
+        self.0.cancelled.inc();
     }
 
     pub(crate) fn dropped(&self, reason: &'static str) {
@@ -63,10 +72,11 @@ impl MountMetrics {
     }
 
     pub(crate) fn sessions(&self, count: usize) {
-        self.0.sessions.set(i64::try_from(count).unwrap_or(i64::MAX));
+        self.0
+            .sessions
+            .set(i64::try_from(count).unwrap_or(i64::MAX));
     }
 
-    #[expect(dead_code, reason = "nothing blocks a tool yet")]
     pub(crate) fn blocked(&self, count: usize) {
         self.0.blocked.set(i64::try_from(count).unwrap_or(i64::MAX));
     }

@@ -10,12 +10,11 @@ use tonic::{Code, Status};
 
 use crate::{
     asks::Capabilities,
-    handshake,
-    headers,
+    handshake, headers,
     link::{Ask, Era, Event, Exchange, Facts, Gone, Link, MODERN, Next, Outgoing},
     message::{
-        self, Fields, Message, Notification, Outcome, Raw, Request, code, error, error_with, fields,
-        raw, text, to_raw,
+        self, Fields, Message, Notification, Outcome, Raw, Request, code, error, error_with,
+        fields, raw, text, to_raw,
     },
     mount::Mount,
     parked::{NotParked, Parked, State, Waiting, digest},
@@ -89,7 +88,9 @@ pub(crate) async fn serve(
 /// Sends a response.
 pub(crate) async fn answer(out: &Out, id: Option<&Raw>, outcome: &Outcome) {
     let message = message::response(id.map(|it| &**it), outcome);
-    let related_request = id.map(|id| id.get().as_bytes().to_vec()).unwrap_or_default();
+    let related_request = id
+        .map(|id| id.get().as_bytes().to_vec())
+        .unwrap_or_default();
     send(out, message, related_request).await;
 }
 
@@ -103,12 +104,7 @@ pub(crate) async fn send(out: &Out, message: Vec<u8>, related_request: Vec<u8>) 
 }
 
 impl Call {
-    fn read(
-        mount: &Mount,
-        request: Request,
-        caller: &str,
-        passed_on: bool,
-    ) -> Result<Self, Raw> {
+    fn read(mount: &Mount, request: Request, caller: &str, passed_on: bool) -> Result<Self, Raw> {
         let Request { id, method, params } = request;
         let invalid = |text: &str| error(code::INVALID_PARAMS, text);
         let params = fields(params.as_deref()).ok_or_else(|| invalid("params are no object"))?;
@@ -116,16 +112,24 @@ impl Call {
         let meta = meta.ok_or_else(|| invalid("params have no _meta"))?;
         let meta = fields(Some(meta)).ok_or_else(|| invalid("_meta is no object"))?;
         let Some(version) = text(meta.get(handshake::VERSION)) else {
-            return Err(invalid("_meta lacks io.modelcontextprotocol/protocolVersion"));
+            return Err(invalid(
+                "_meta lacks io.modelcontextprotocol/protocolVersion",
+            ));
         };
         if version != MODERN {
             let data = json!({"supported": translate::revisions(), "requested": version});
-            return Err(error_with(code::VERSION, "Unsupported protocol version", &data));
+            return Err(error_with(
+                code::VERSION,
+                "Unsupported protocol version",
+                &data,
+            ));
         }
         let capabilities = meta.get(handshake::CAPABILITIES);
         let capabilities = capabilities.and_then(|it| serde_json::from_str(it.get()).ok());
         let Some(Value::Object(capabilities)) = capabilities else {
-            return Err(invalid("_meta lacks io.modelcontextprotocol/clientCapabilities"));
+            return Err(invalid(
+                "_meta lacks io.modelcontextprotocol/clientCapabilities",
+            ));
         };
         let level = text(meta.get("io.modelcontextprotocol/logLevel"));
         Ok(Self {
@@ -187,8 +191,7 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
             }
             State::Parked { instance, sealed } => {
                 if !mount.parked.is_here(&instance) {
-                    if !call.passed_on
-                        && pass_on(mount, &call, &instance, bytes, out).await.is_ok()
+                    if !call.passed_on && pass_on(mount, &call, &instance, bytes, out).await.is_ok()
                     {
                         return None;
                     }
@@ -255,7 +258,9 @@ pub(crate) fn headers_of(mount: &Mount, method: &str, params: &Fields) -> Vec<(S
     if tool.headers.is_empty() {
         return Vec::new();
     }
-    let arguments = params.get("arguments").and_then(|it| serde_json::from_str(it.get()).ok());
+    let arguments = params
+        .get("arguments")
+        .and_then(|it| serde_json::from_str(it.get()).ok());
     headers::of_arguments(&tool.headers, &arguments.unwrap_or_default())
 }
 
@@ -266,7 +271,10 @@ fn resume(mut waiting: Waiting, call: &Call) -> (Exchange, u64) {
     for (key, answer) in std::mem::take(&mut waiting.asks) {
         let outcome = match given.get(&key) {
             Some(given) if given.get().starts_with('{') => Ok(given.clone()),
-            Some(_) => Err(error(code::INVALID_PARAMS, "the client's answer is no object")),
+            Some(_) => Err(error(
+                code::INVALID_PARAMS,
+                "the client's answer is no object",
+            )),
             None => Err(error(code::INTERNAL, "the client has not answered this")),
         };
         // The server may not wait for it any more.
@@ -329,7 +337,9 @@ async fn notify(call: &Call, mut it: Notification, out: &Out) {
             it.params = Some(translate::with_token(it.params.as_ref(), token));
         }
         "notifications/message" => {
-            let wanted = call.level.is_some_and(|least| translate::is_logged(it.params.as_ref(), least));
+            let wanted = call
+                .level
+                .is_some_and(|least| translate::is_logged(it.params.as_ref(), least));
             if !wanted {
                 return;
             }
@@ -471,7 +481,10 @@ async fn listen(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option<Outcome> {
 
 /// The error about a method that nobody knows.
 pub(crate) fn unknown(method: &str) -> Raw {
-    error(code::UNKNOWN_METHOD, format!("Method not found: {method:.200}"))
+    error(
+        code::UNKNOWN_METHOD,
+        format!("Method not found: {method:.200}"),
+    )
 }
 
 fn not_parked(error: NotParked) -> Raw {
@@ -486,5 +499,9 @@ pub(crate) fn gone_error(gone: &Gone) -> Raw {
         Gone::Late(_) => Code::DeadlineExceeded,
     };
     let data = json!({"mesh.v1/status": {"code": format!("{code:?}")}});
-    error_with(code::INTERNAL, &format!("the mounted server: {gone}"), &data)
+    error_with(
+        code::INTERNAL,
+        &format!("the mounted server: {gone}"),
+        &data,
+    )
 }

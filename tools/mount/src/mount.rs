@@ -10,6 +10,7 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
+use mcp::pins::{PinKeys, PinMode, Pins};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::{Context, Severity};
@@ -18,6 +19,7 @@ use tokio::{sync::broadcast, time::sleep};
 use crate::{
     calls::Setting,
     command_line::split,
+    definitions::Definitions,
     http_link::HttpServer,
     keys::MountKeys,
     link::{Era, Exchange, Gone, Link, Outgoing},
@@ -43,6 +45,8 @@ pub(crate) struct Mount {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) tools: Tools,
     pub(crate) parked: Parked,
+    /// `None` when nothing is pinned.
+    pins: Option<Pins>,
     /// What the server tells everybody: that lists changed, and that resources did.
     pub(crate) changes: broadcast::Sender<Arc<Notification>>,
     /// How many clients follow each resource.
@@ -71,6 +75,8 @@ impl Mount {
             upstream: Upstream::start(address, setting, &keys),
             tools: Tools::default(),
             parked: Parked::new(&context.instance_id, &keys, &metrics),
+            pins: (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
+                .then(|| Pins::new(Arc::clone(&context.discovery))),
             changes: broadcast::channel(CHANGES).0,
             followed: Mutex::default(),
             clients: AtomicU64::new(1),
@@ -127,7 +133,9 @@ impl Mount {
             let link = links.borrow_and_update().clone();
             if let Some(link) = link {
                 let closed = link.closed().clone();
-                closed.run_until_cancelled(self.follow_link(&*link, first)).await;
+                closed
+                    .run_until_cancelled(self.follow_link(&*link, first))
+                    .await;
                 first = false;
             }
             if links.changed().await.is_err() {
@@ -139,6 +147,8 @@ impl Mount {
     async fn follow_link(&self, link: &dyn Link, first: bool) {
         // Subscribed before the lists are read, so that no change is missed.
         let mut told = link.unsolicited();
+        let mut entries = self.context.discovery.entries();
+        entries.mark_unchanged();
         let mut listen = self.listen(link).await;
         self.read_tools(link).await;
         if !first {
@@ -156,6 +166,15 @@ impl Mount {
         }
         loop {
             let notification = tokio::select! {
+                // An operator approves.
+                Ok(()) = entries.changed() => {
+                    let known = self.tools.known().unwrap_or_default();
+                    if self.check_pins(&known).await {
+                        let method = "notifications/tools/list_changed";
+                        self.tell(Arc::new(Notification::new(method, &json!({}))));
+                    }
+                    continue;
+                }
                 told = told.recv() => match told {
                     Ok(notification) => notification,
                     Err(broadcast::error::RecvError::Lagged(_)) => {
@@ -185,13 +204,44 @@ impl Mount {
     }
 
     async fn read_tools(&self, link: &dyn Link) {
-        if let Err(error) = self.tools.read(link, self.keys.mount_max_tools).await {
-            tracing::warn!(error = format!("{error:#}"), "the server's tools are not known");
-            let text = format!("the server's tools are not known: {error:#}");
-            let condition = Some((Severity::Degraded, text));
-            return self.context.conditions.set("tools", condition);
+        match self.tools.read(link, self.keys.mount_max_tools).await {
+            Ok(read) => {
+                self.context.conditions.set("tools", None);
+                self.check_pins(&read).await;
+                // Known only after it is known which may be used.
+                self.tools.set(read);
+            }
+            Err(error) => {
+                let text = format!("the server's tools are not known: {error:#}");
+                tracing::warn!("{text}");
+                let condition = Some((Severity::Degraded, text));
+                self.context.conditions.set("tools", condition);
+            }
         }
-        self.context.conditions.set("tools", None);
+    }
+
+    /// Compares the tools with their pins. Whether other ones may be used than before.
+    async fn check_pins(&self, read: &Definitions) -> bool {
+        let Some(pins) = &self.pins else { return false };
+        let service = self.context.spec.service;
+        let checked = self.tools.check(pins, service, read).await;
+        self.metrics.blocked(checked.blocked);
+        if checked.differs && checked.blocked > 0 {
+            tracing::warn!(
+                tools = checked.blocked,
+                "tools changed and are not used until they are approved"
+            );
+        }
+        let condition = match (checked.blocked, checked.not_kept) {
+            (0, None) => None,
+            (0, Some(why)) => Some(format!("the registry does not keep them: {why}")),
+            (count, _) => Some(format!(
+                "{count} tools wait for approval: see `meshctl mcp pins`"
+            )),
+        };
+        let condition = condition.map(|text| (Severity::Degraded, text));
+        self.context.conditions.set("pins", condition);
+        checked.differs
     }
 
     /// Listens to a server of 2026-07-28 for changes of its lists.
@@ -280,9 +330,7 @@ async fn next_of(listen: &mut Option<Exchange>) -> Option<Notification> {
 fn address(keys: &MountKeys) -> anyhow::Result<Address> {
     match (&keys.mount_command, &keys.mount_url) {
         (Some(_), Some(_)) => bail!("give a command or `mount_url`, not both"),
-        (None, None) => bail!(
-            "name a server: give its command after `--` or as `mount_command`, or its URL as `mount_url`"
-        ),
+        (None, None) => Ok(Address::Nowhere),
         (Some(command), None) => {
             let words = split(command).context("mount_command: a quote is not closed")?;
             let environment = config::environment();

@@ -46,7 +46,9 @@ pub(crate) enum State<'a> {
 /// Why a request does not go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum NotParked {
-    #[error("requestState is not valid for this request: it was changed, or belongs to another one")]
+    #[error(
+        "requestState is not valid for this request: it was changed, or belongs to another one"
+    )]
     Forged,
     #[error("the request that requestState belongs to has ended: call again without it")]
     Ended,
@@ -157,11 +159,15 @@ impl Parked {
     }
 
     fn seal(&self, id: u64, caller: &str, digest: &[u8]) -> Vec<u8> {
-        self.mac(id, caller, digest).finalize().into_bytes().to_vec()
+        self.mac(id, caller, digest)
+            .finalize()
+            .into_bytes()
+            .to_vec()
     }
 
     fn mac(&self, id: u64, caller: &str, digest: &[u8]) -> Hmac<Sha256> {
-        let mut mac = Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of every size");
+        let mut mac =
+            Hmac::<Sha256>::new_from_slice(&self.key).expect("HMAC takes keys of every size");
         mac.update(&id.to_be_bytes());
         mac.update(&(caller.len() as u64).to_be_bytes());
         mac.update(caller.as_bytes());
@@ -195,9 +201,9 @@ pub(crate) fn canonical(value: &serde_json::Value) -> String {
     match value {
         Value::Object(map) => {
             let sorted: BTreeMap<_, _> = map.iter().collect();
-            let rows = sorted
-                .into_iter()
-                .map(|(name, value)| format!("{}:{}", Value::from(name.as_str()), canonical(value)));
+            let rows = sorted.into_iter().map(|(name, value)| {
+                format!("{}:{}", Value::from(name.as_str()), canonical(value))
+            });
             format!("{{{}}}", rows.collect::<Vec<_>>().join(","))
         }
         Value::Array(all) => {
@@ -259,9 +265,15 @@ mod tests {
             assert_eq!(taken, Err(NotParked::Forged), "{sealed} {caller}");
         }
         assert!(parked.take(sealed, "ann", b"d").is_ok());
-        assert_eq!(parked.take(sealed, "ann", b"d").map(drop), Err(NotParked::Ended));
+        assert_eq!(
+            parked.take(sealed, "ann", b"d").map(drop),
+            Err(NotParked::Ended)
+        );
         let other = self::parked(10);
-        assert_eq!(other.take(sealed, "ann", b"d").map(drop), Err(NotParked::Forged));
+        assert_eq!(
+            other.take(sealed, "ann", b"d").map(drop),
+            Err(NotParked::Forged)
+        );
     }
 
     #[test]
@@ -287,8 +299,10 @@ mod tests {
     #[test]
     fn a_digest_is_of_what_a_request_asks_for() {
         let fields = |value: serde_json::Value| crate::message::fields(Some(&raw(&value))).unwrap();
-        let first = fields(json!({"name": "a", "arguments": {"x": 1, "y": [2]}, "_meta": {"p": 1}}));
-        let again = fields(json!({"arguments": {"y": [2], "x": 1}, "name": "a", "requestState": "s"}));
+        let first =
+            fields(json!({"name": "a", "arguments": {"x": 1, "y": [2]}, "_meta": {"p": 1}}));
+        let again =
+            fields(json!({"arguments": {"y": [2], "x": 1}, "name": "a", "requestState": "s"}));
         let other = fields(json!({"name": "a", "arguments": {"x": 2, "y": [2]}}));
         assert_eq!(digest("tools/call", &first), digest("tools/call", &again));
         assert_ne!(digest("tools/call", &first), digest("tools/call", &other));

@@ -104,7 +104,9 @@ impl ServerProcess {
         // What it has started may live on.
         let end = Instant::now() + GRACE / 3;
         self.signal(Signal::TERM);
-        while self.group.is_some_and(|group| test_kill_process_group(group).is_ok())
+        while self
+            .group
+            .is_some_and(|group| test_kill_process_group(group).is_ok())
             && Instant::now() < end
         {
             sleep(POLL).await;
@@ -187,7 +189,9 @@ mod tests {
             names.push(line);
         }
         server.wait().await.unwrap();
-        names.retain(|it| !it.starts_with("PWD=") && !it.starts_with("_=") && !it.starts_with("SHLVL"));
+        names.retain(|it| {
+            !it.starts_with("PWD=") && !it.starts_with("_=") && !it.starts_with("SHLVL")
+        });
         assert_eq!(names, ["A=1", "PATH=/usr/bin:/bin"]);
     }
 
@@ -195,13 +199,22 @@ mod tests {
     async fn a_server_that_ignores_every_request_to_end_is_ended_with_what_it_started() {
         let script = "trap '' TERM; (trap '' TERM; sleep 60) & echo $!; sleep 60";
         let (server, (_, stdout, _)) = shell(script).start().unwrap();
-        let child = BufReader::new(stdout).lines().next_line().await.unwrap().unwrap();
+        let child = BufReader::new(stdout)
+            .lines()
+            .next_line()
+            .await
+            .unwrap()
+            .unwrap();
         server.stop().await;
-        let gone = |pid: &str| !std::path::Path::new(&format!("/proc/{pid}/cmdline")).exists()
-            || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.is_empty());
-        testkit::until("the child of the server has ended", Duration::from_secs(5), async || {
-            gone(&child).then_some(())
-        })
+        let gone = |pid: &str| {
+            !std::path::Path::new(&format!("/proc/{pid}/cmdline")).exists()
+                || std::fs::read(format!("/proc/{pid}/cmdline")).is_ok_and(|it| it.is_empty())
+        };
+        testkit::until(
+            "the child of the server has ended",
+            Duration::from_secs(5),
+            async || gone(&child).then_some(()),
+        )
         .await;
     }
 
@@ -214,6 +227,9 @@ mod tests {
             lines.push((String::from_utf8(line.clone()).unwrap(), whole));
         }
         let expected = [("12345", false), ("abc", true), ("", true), ("last", true)];
-        assert_eq!(lines, expected.map(|(text, whole)| (text.to_owned(), whole)));
+        assert_eq!(
+            lines,
+            expected.map(|(text, whole)| (text.to_owned(), whole))
+        );
     }
 }

@@ -1,6 +1,6 @@
 //! A server at the other end of a pair of pipes: a line is a message.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use serde_json::Value;
@@ -65,13 +65,21 @@ pub(crate) async fn connect(
     tracker.spawn(write(stdin, outgoing, closed.clone()));
     tracker.spawn(read(stdout, Arc::clone(&pipe.calls)));
     tracker.spawn(watch(server, Arc::clone(&pipe.calls), shutdown.clone()));
-    let learnt = timeout(*patience, handshake::over_pipes(&pipe, probe)).await;
+    let learnt = within(*patience, handshake::over_pipes(&pipe, probe)).await;
     let facts = learnt.with_context(|| format!("it said nothing for {patience:?}"))??;
     guard.disarm();
     Ok(Arc::new(StdioLink {
         facts: Arc::new(facts),
         pipe,
     }))
+}
+
+/// Waits for a future, but only so long; zero is no limit.
+pub(crate) async fn within<F: Future>(patience: Duration, future: F) -> Option<F::Output> {
+    match patience.is_zero() {
+        true => Some(future.await),
+        false => timeout(patience, future).await.ok(),
+    }
 }
 
 /// Writes messages to the server until its connection ends. Its input ends with this task.
@@ -83,7 +91,10 @@ async fn write(mut stdin: ChildStdin, mut out: mpsc::Receiver<Vec<u8>>, closed: 
         };
         let Some(mut message) = message else { return };
         // Within a message a line break is only white space: in a text it is escaped.
-        for byte in message.iter_mut().filter(|byte| matches!(byte, b'\n' | b'\r')) {
+        for byte in message
+            .iter_mut()
+            .filter(|byte| matches!(byte, b'\n' | b'\r'))
+        {
             *byte = b' ';
         }
         message.push(b'\n');
@@ -114,7 +125,11 @@ async fn read(stdout: ChildStdout, calls: Arc<Calls>) {
         match read {
             Ok(Some(true)) => {}
             Ok(Some(false)) => {
-                warn!(limit, key = "mount_max_message", "the server sent a message that is too large");
+                warn!(
+                    limit,
+                    key = "mount_max_message",
+                    "the server sent a message that is too large"
+                );
                 break;
             }
             Ok(None) | Err(_) => break,
@@ -190,6 +205,7 @@ impl Pipe {
             }
             // `initialize` cannot be taken back.
             if calls.forget(id) && method != "initialize" {
+                calls.setting().metrics.cancelled();
                 let params = serde_json::json!({"requestId": id, "reason": "its client has left"});
                 let cancelled = Notification::new("notifications/cancelled", &params);
                 out.send(cancelled.write()).await.ok();

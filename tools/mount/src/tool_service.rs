@@ -4,8 +4,8 @@ use std::{fmt::Write as _, sync::Arc};
 
 use proto::{
     agentplatform::{
-        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolParameter,
-        ToolRequest, ToolResponse,
+        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolOperation,
+        ToolParameter, ToolRequest, ToolResponse,
         tool_service_server::{ToolService, ToolServiceServer},
     },
     error_info::{self, Reason},
@@ -15,7 +15,7 @@ use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
-    arguments::arguments,
+    arguments::{arguments, type_of},
     asks::Capabilities,
     definitions::{Definition, own_params},
     headers,
@@ -70,7 +70,9 @@ impl ToolService for MountedTool {
             let text = format!("the tools of the mounted server are not known: {why}");
             return Err(away(text));
         };
-        let tools = known.values().filter(|it| self.0.tools.blocked(&it.name).is_none());
+        let tools = known
+            .values()
+            .filter(|it| self.0.tools.blocked(&it.name).is_none());
         let info = self.info(&tools.map(|it| &**it).collect::<Vec<_>>());
         Ok(Response::new(ListToolsResponse { tools: vec![info] }))
     }
@@ -98,7 +100,9 @@ impl MountedTool {
         let Some(tool) = known.get(name) else {
             let names: Vec<&str> = known.keys().map(String::as_str).take(50).collect();
             let names = names.join(", ");
-            return Ok(Err(format!("unknown operation {name:.80?}: give one of {names}")));
+            return Ok(Err(format!(
+                "unknown operation {name:.80?}: give one of {names}"
+            )));
         };
         if let Some(reason) = mount.tools.blocked(name) {
             return Ok(Err(reason));
@@ -169,14 +173,23 @@ impl MountedTool {
         let context = &self.0.context;
         let link = self.0.upstream.present();
         let facts = link.map(|link| Arc::clone(link.facts()));
-        let server = facts.as_ref().map(|facts| facts.server.clone()).unwrap_or_default();
+        let server = facts
+            .as_ref()
+            .map(|facts| facts.server.clone())
+            .unwrap_or_default();
         let text = |name: &str| server[name].as_str().unwrap_or_default().to_owned();
         let name = [text("title"), text("name"), context.public_id()];
         let instructions = facts.and_then(|facts| facts.instructions.clone());
         let mut details = String::from("Operations: ");
         for tool in tools {
             // Never an error: it is a text.
-            write!(details, "{}: {}; ", tool.name, first_line(tool.text("description"))).ok();
+            write!(
+                details,
+                "{}: {}; ",
+                tool.name,
+                first_line(tool.text("description"))
+            )
+            .ok();
         }
         ToolInfo {
             tool_id: context.public_id(),
@@ -199,8 +212,36 @@ impl MountedTool {
                             other content as JSON"
                 .to_owned(),
             version: text("version"),
+            operations: tools.iter().map(|it| operation(it)).collect(),
             ..ToolInfo::default()
         }
+    }
+}
+
+/// A tool as an operation: its arguments one by one, as far as they have names.
+fn operation(tool: &Definition) -> ToolOperation {
+    let schema = tool.schema();
+    let required = schema["required"].as_array().cloned().unwrap_or_default();
+    let properties = schema["properties"].as_object().into_iter().flatten();
+    let parameters = properties.map(|(name, property)| ToolParameter {
+        name: name.clone(),
+        r#type: type_of(property, schema),
+        required: required.iter().any(|it| it == name.as_str()),
+        description: property["description"]
+            .as_str()
+            .unwrap_or_default()
+            .to_owned(),
+    });
+    // What is structured is the result, and then it is true to its schema.
+    let output = tool.value.get("outputSchema").filter(|it| it.is_object());
+    ToolOperation {
+        name: tool.name.clone(),
+        description: tool.text("description").to_owned(),
+        parameters: parameters.collect(),
+        read_only: tool.hint("readOnlyHint"),
+        destructive: tool.hint("destructiveHint"),
+        idempotent: tool.hint("idempotentHint"),
+        output_schema: output.map(Value::to_string).unwrap_or_default(),
     }
 }
 
@@ -208,7 +249,9 @@ impl MountedTool {
 fn result_text(result: &Value) -> Result<String, String> {
     let kind = result["resultType"].as_str().unwrap_or("complete");
     if kind != "complete" {
-        return Err(format!("the tool answers with {kind:?}, which a caller of gRPC cannot go on with"));
+        return Err(format!(
+            "the tool answers with {kind:?}, which a caller of gRPC cannot go on with"
+        ));
     }
     let content = result["content"].as_array().cloned().unwrap_or_default();
     let texts: Option<Vec<&str>> = content.iter().map(|it| it["text"].as_str()).collect();
@@ -262,16 +305,35 @@ mod tests {
     #[test]
     fn a_result_is_its_structure_its_texts_or_its_content() {
         let table = [
-            (json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}), Ok("a\nb")),
-            (json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"n": 1}}), Ok("{\"n\":1}")),
-            (json!({"content": [{"type": "image", "data": "x"}]}), Ok(r#"[{"data":"x","type":"image"}]"#)),
-            (json!({"content": [{"type": "text", "text": "no"}], "isError": true}), Err("no")),
-            (json!({"content": [], "isError": true}), Err("the tool failed and does not say why")),
+            (
+                json!({"content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}),
+                Ok("a\nb"),
+            ),
+            (
+                json!({"content": [{"type": "text", "text": "a"}], "structuredContent": {"n": 1}}),
+                Ok("{\"n\":1}"),
+            ),
+            (
+                json!({"content": [{"type": "image", "data": "x"}]}),
+                Ok(r#"[{"data":"x","type":"image"}]"#),
+            ),
+            (
+                json!({"content": [{"type": "text", "text": "no"}], "isError": true}),
+                Err("no"),
+            ),
+            (
+                json!({"content": [], "isError": true}),
+                Err("the tool failed and does not say why"),
+            ),
             (json!({"content": [], "resultType": "complete"}), Ok("")),
         ];
         for (result, expected) in table {
             let text = result_text(&result);
-            assert_eq!(text.as_deref().map_err(String::as_str), expected, "{result}");
+            assert_eq!(
+                text.as_deref().map_err(String::as_str),
+                expected,
+                "{result}"
+            );
         }
         assert!(result_text(&json!({"resultType": "input_required"})).is_err());
     }

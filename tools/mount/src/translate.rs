@@ -91,7 +91,9 @@ fn modern_capabilities(facts: &Facts) -> Map<String, Value> {
         && let Some(tasks) = capabilities.remove("tasks")
         && tasks.pointer("/requests/tools/call").is_some()
     {
-        let extensions = capabilities.entry("extensions").or_insert_with(|| json!({}));
+        let extensions = capabilities
+            .entry("extensions")
+            .or_insert_with(|| json!({}));
         extensions[TASKS] = json!({});
     }
     capabilities
@@ -241,13 +243,22 @@ mod tests {
 
     #[test]
     fn tasks_are_a_capability_in_one_era_and_an_extension_in_the_other() {
-        let old = facts(Era::Legacy, json!({"tasks": {"requests": {"tools": {"call": {}}}}, "tools": {}}));
+        let old = facts(
+            Era::Legacy,
+            json!({"tasks": {"requests": {"tools": {"call": {}}}}, "tools": {}}),
+        );
         let expected = json!({"tools": {}, "extensions": {TASKS: {}}});
         assert_eq!(discovered(&old)["capabilities"], expected);
-        let new = facts(Era::Modern, json!({"tools": {}, "extensions": {TASKS: {}, "x/y": {}}}));
+        let new = facts(
+            Era::Modern,
+            json!({"tools": {}, "extensions": {TASKS: {}, "x/y": {}}}),
+        );
         let result = begun(&new, "2025-06-18");
         assert_eq!(result["protocolVersion"], "2025-06-18");
-        assert_eq!(result["capabilities"]["tasks"]["requests"]["tools"]["call"], json!({}));
+        assert_eq!(
+            result["capabilities"]["tasks"]["requests"]["tools"]["call"],
+            json!({})
+        );
         assert_eq!(result["capabilities"]["extensions"], json!({"x/y": {}}));
         assert_eq!(begun(&new, "1999-01-01")["protocolVersion"], LEGACY[0]);
     }

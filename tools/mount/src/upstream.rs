@@ -33,6 +33,8 @@ const GOOD: Duration = Duration::from_secs(5);
 pub(crate) enum Address {
     /// By starting it.
     Command(ServerCommand),
+    /// It is not said where it is.
+    Nowhere,
     /// By HTTP.
     Http(Box<HttpServer>),
 }
@@ -107,12 +109,14 @@ impl Upstream {
             Address::Command(command) => {
                 let connected = stdio::connect(command, &self.setting, probe).await;
                 // Next time the other way: servers that end at the question are of earlier revisions.
-                self.fears_questions.store(connected.is_err() && probe, Ordering::Relaxed);
+                self.fears_questions
+                    .store(connected.is_err() && probe, Ordering::Relaxed);
                 if connected.is_ok() && !probe {
                     self.fears_questions.store(true, Ordering::Relaxed);
                 }
                 connected
             }
+            Address::Nowhere => anyhow::bail!(crate::NO_SERVER),
             Address::Http(server) => http_link::connect(server, &self.setting).await,
         }
     }
