@@ -17,7 +17,7 @@ use tonic::{
 
 use crate::{
     CallContext, CallError, CallOutcome, MeshTool, ProgressSink, Tasks, ToolKeys, ToolResult,
-    status::{failed, failure, invalid_arguments},
+    status::{failed, invalid_arguments, too_large},
 };
 pub(crate) use answer::Form;
 use answer::StreamedAnswer;
@@ -196,15 +196,12 @@ impl ToolCaller {
 
     /// Names the service, and refuses what is too large.
     fn finished(&self, mut result: ToolResult, tool: &MeshTool) -> ToolResult {
-        let size = result.size();
-        if size > self.max_result {
-            let text = format!(
-                "the result has {size} bytes, more than mcp_max_result = {}",
-                self.max_result
-            );
+        if let Some(failure) = too_large(&result, self.max_result) {
             let instance = result.instance.take();
-            result = failure("RESOURCE_EXHAUSTED", &text, "Ask for less.");
-            result.instance = instance;
+            result = ToolResult {
+                instance,
+                ..failure
+            };
         }
         result.service = Some(Arc::clone(&tool.service));
         result

@@ -15,7 +15,7 @@ use work::{Call, JobKind as _};
 use crate::{
     CallContext, CallError, CallOutcome, MeshTool, ProgressSink, ToolKeys, ToolResult,
     call::{Form, Request, Ticker},
-    status::failure,
+    status::{failure, too_large},
 };
 use id::TaskId;
 pub use view::TaskView;
@@ -40,6 +40,7 @@ pub struct Tasks {
     task_after: Duration,
     wait: Duration,
     longest: Duration,
+    max_result: usize,
     tracker: TaskTracker,
 }
 
@@ -64,6 +65,7 @@ impl Tasks {
             task_after: keys.mcp_task_after,
             wait: keys.mcp_wait,
             longest: keys.mcp_task_timeout,
+            max_result: keys.mcp_max_result,
             tracker: TaskTracker::new(),
         }
     }
@@ -172,7 +174,7 @@ impl Tasks {
             Err(error) => return Ok(CallOutcome::Result(unavailable(&error))),
         };
         if record.status.is_terminal() {
-            return Ok(CallOutcome::Result(ended(&record, &job.form)));
+            return self.ended(&record, &job.form).map(CallOutcome::Result);
         }
         Ok(match context.takes_tasks {
             true => CallOutcome::Task(self.view(&id, &record)),
@@ -265,12 +267,12 @@ impl Tasks {
         };
         let form = id.form();
         if record.status.is_terminal() {
-            return ended(&record, &form);
+            return self.told(&record, &form);
         }
         let service: Arc<str> = "the job".into();
         let mut ticker = Ticker::new(&service, progress.is_wanted());
         match self.watch(&id.job, self.wait, &mut ticker, progress).await {
-            Ok(record) if record.status.is_terminal() => ended(&record, &form),
+            Ok(record) if record.status.is_terminal() => self.told(&record, &form),
             Ok(_) => still_running(&id, &form, self.wait),
             Err(error) => unavailable(&error),
         }
@@ -355,8 +357,54 @@ impl Tasks {
     fn view(&self, id: &TaskId, record: &JobRecord) -> TaskView {
         let options: &QueueOptions = self.jobs.options();
         TaskView::new(id, record, options.result_ttl, |record| {
-            ended(record, &id.form())
+            self.ended(record, &id.form())
         })
+    }
+}
+
+impl Tasks {
+    /// The result of a job that has ended.
+    ///
+    /// # Errors
+    /// For a call that came to nothing by the protocol: its tool is gone.
+    fn ended(&self, record: &JobRecord, form: &Form) -> Result<ToolResult, CallError> {
+        let mut result = match record.status {
+            JobStatus::Succeeded => self.succeeded(record, form),
+            JobStatus::Cancelled => failure(
+                "CANCELLED",
+                "the job was cancelled",
+                "Call the tool again if it is still wanted.",
+            ),
+            _ => {
+                let error = record.header.error.as_deref();
+                view::failed(error.unwrap_or("the job has failed"))?
+            }
+        };
+        let facts = record.header.metrics.as_ref();
+        let instance = facts.and_then(|facts| facts["instance"].as_str());
+        result.instance = instance.map(Into::into);
+        Ok(result)
+    }
+
+    fn succeeded(&self, record: &JobRecord, form: &Form) -> ToolResult {
+        let result = record.result.as_ref().map(|result| result.bytes().clone());
+        let result = match serde_json::from_slice(&result.unwrap_or_default()) {
+            Ok(message) => form.json_result(message),
+            Err(error) => {
+                let text = format!("the job's result is no JSON: {error}");
+                failure("INTERNAL", &text, "Call the tool again.")
+            }
+        };
+        match too_large(&result, self.max_result) {
+            Some(failure) => failure,
+            None => result,
+        }
+    }
+
+    /// The same for people and models.
+    fn told(&self, record: &JobRecord, form: &Form) -> ToolResult {
+        self.ended(record, form)
+            .unwrap_or_else(|error| failure("NOT_FOUND", &error.message, "List the tools again."))
     }
 }
 
@@ -378,40 +426,6 @@ fn unavailable(error: &Error) -> ToolResult {
             "Call the tool again if it is still wanted.",
         ),
         error => failure("UNAVAILABLE", &error.to_string(), "Try again in a moment."),
-    }
-}
-
-/// The result of a job that has ended.
-fn ended(record: &JobRecord, form: &Form) -> ToolResult {
-    match record.status {
-        JobStatus::Succeeded => {
-            let bytes = record
-                .result
-                .as_ref()
-                .map(|result| result.bytes().clone())
-                .unwrap_or_default();
-            match serde_json::from_slice(&bytes) {
-                Ok(message) => form.json_result(message),
-                Err(error) => failure(
-                    "INTERNAL",
-                    &format!("the job's result is no JSON: {error}"),
-                    "Call the tool again.",
-                ),
-            }
-        }
-        JobStatus::Cancelled => failure(
-            "CANCELLED",
-            "the job was cancelled",
-            "Call the tool again if it is still wanted.",
-        ),
-        _ => {
-            let error = record
-                .header
-                .error
-                .as_deref()
-                .unwrap_or("the job has failed");
-            view::failed(error)
-        }
     }
 }
 
