@@ -64,6 +64,7 @@ pub const SPEC: Spec = Spec {
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
             work::RunKeys::GROUP,
+            work::ApprovalLinkKeys::GROUP,
         ],
         service::WEB,
         work::KEYS,
