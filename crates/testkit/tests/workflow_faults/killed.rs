@@ -71,7 +71,9 @@ async fn what_a_stopped_runner_writes_late_is_refused() {
         drop(looks);
         refused
     };
-    let (created, refused) = tokio::join!(load::create_all(store, &done), stopping);
+    // There are runs to carry out while it is late.
+    let time = Duration::from_secs(seconds as u64 + 8);
+    let (created, refused) = tokio::join!(load::create_for(store, &done, time), stopping);
     let what = format!(
         "a workflow runner stopped for {seconds} s, {refused} shards refused its late writes"
     );
