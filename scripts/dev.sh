@@ -57,7 +57,9 @@ for service in "$@"; do known "$service" "$programs"; done
 image=$(docker compose config --format json | jq -r '.services["mcp-router"].image')
 from=$SECONDS
 # Where runs leave their files is a name of cargo's too: a new value would have all that reads it compiled again.
-env -u OUT_DIR cargo build -q --locked --profile "${profile/#debug/dev}" --bins "${services[@]/#/--package=}"
+# The features of the whole workspace, so that dependencies are those that its tests were built with.
+bins=(); for service in "${services[@]}"; do bins+=(--bin "$service"); done
+env -u OUT_DIR cargo build -q --locked --profile "${profile/#debug/dev}" --workspace "${bins[@]}"
 say "built ${services[*]}: $((SECONDS - from)) s"
 for service in "${services[@]}"; do
   from=$SECONDS

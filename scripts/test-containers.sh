@@ -30,6 +30,7 @@ finish() {
   [ -z "$LOAD" ] || wait "$LOAD"
   if [ $code != 0 ]; then
     docker compose ps
+    curl -fsS "$(url prometheus 9090)/api/v1/targets" | jq -r '.data.activeTargets[] | "\(.scrapeUrl): \(.health) \(.lastError)"'
     docker compose logs --tail=30 --no-color --no-log-prefix 2>/dev/null | cut -c1-240
   fi
   docker compose down -v -t 10 --remove-orphans >/dev/null 2>&1
@@ -199,8 +200,8 @@ has "$(cat "$WORK/out")" 'make scale-echo N=3'; ok 'make scale-echo without N sa
 # --- make dev
 
 ids_of() { local service; for service in $(mesh_services) mesh-gateway job-runner workflow-runner mesh-scheduler; do containers "$service"; done | sort; }
-# A first time builds what the development build shares with no other.
-make dev >"$WORK/out"
+# A first time builds what the development build shares with no other; what was built before is as new as its image.
+quiet scripts/dev.sh echo-agent
 touch agents/echo/src/lib.rs
 before=$(ids_of) began=$SECONDS
 quiet make dev

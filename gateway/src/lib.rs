@@ -30,7 +30,6 @@ mod rate_limit;
 mod request_context;
 mod rules;
 mod schedule_view;
-mod services;
 mod state;
 mod submit;
 mod task_view;
@@ -61,6 +60,7 @@ pub const SPEC: Spec = Spec {
         &[
             keys::GatewayKeys::GROUP,
             keys::WorkflowKeys::GROUP,
+            ::mcp::CatalogKeys::GROUP,
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
             work::RunKeys::GROUP,
@@ -69,6 +69,7 @@ pub const SPEC: Spec = Spec {
         service::WEB,
         work::KEYS,
         service::CALLS,
+        service::TOOLS,
         service::MESSAGES,
     ],
 };

@@ -2,6 +2,8 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::mcp::Catalog;
+use directory::Directory;
 use dynamic::{DynamicClient, DynamicOptions, RouterKeys, Transport};
 use jobs::{Error, JobStatus, Jobs, NewJob, Producer, Submitted};
 use service::{Context, Severity, WebPolicy, clients::Network};
@@ -9,7 +11,7 @@ use work::{QueueKeys, StoreMonitor};
 
 use crate::{
     event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, rate_limit::RateLimiter,
-    rules::Rules, services::ServiceCatalog, workflows::Workflows,
+    rules::Rules, workflows::Workflows,
 };
 
 /// How long an answer waits for its warning.
@@ -25,7 +27,9 @@ pub(crate) struct Gateway {
     pub(crate) store_monitor: Arc<StoreMonitor>,
     pub(crate) producer: Producer,
     pub(crate) calls: DynamicClient,
-    pub(crate) services: ServiceCatalog,
+    pub(crate) directory: Arc<Directory>,
+    /// The tools that clients of MCP see.
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) metrics: Metrics,
     pub(crate) proxies: Vec<Network>,
@@ -57,6 +61,7 @@ impl Gateway {
             descriptor_ttl: keys.descriptor_ttl,
             max_message_bytes: context.max_message_bytes(),
         };
+        let directory = Directory::start(context.mesh.clone());
         // Calls work without it, and every gateway has the same queue.
         let store_monitor = StoreMonitor::start(context, &jobs, Severity::Degraded);
         Ok(Self {
@@ -64,7 +69,8 @@ impl Gateway {
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: DynamicClient::new(transport, options),
-            services: ServiceCatalog::new(context.discovery.clone()),
+            catalog: Catalog::start(&directory, context)?,
+            directory,
             workflows: Workflows::new(context, work::open_runs(context)?, keys.store_timeout),
             rate_limiter: RateLimiter::new(keys.request_rate, keys.request_burst),
             metrics: Metrics::new(&context.registry),
@@ -87,11 +93,13 @@ impl Gateway {
     /// The functions of a workflow that nobody serves now, in words. Their nodes are skipped.
     pub(crate) async fn unserved(&self, document: &serde_json::Value) -> Vec<String> {
         let functions = crate::workflows::ir::functions(document);
-        let services = functions.iter().map(|(_, service)| service.clone());
-        let unknown = self.services.unknown(services.collect()).await;
+        let Ok(catalog) = dynamic::catalog(&*self.context.discovery).await else {
+            return Vec::new();
+        };
+        let named = |name: &str| catalog.services.get(name);
         let unserved = functions
             .iter()
-            .filter(|(_, service)| unknown.contains(service));
+            .filter(|(_, service)| discovery::resolve(service, named, |_| None).is_none());
         let words = unserved.map(|(node, service)| {
             format!("node {node}: nobody serves {service:?} now, so the node would be skipped")
         });

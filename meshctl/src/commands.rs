@@ -10,6 +10,8 @@ mod doctor;
 mod drain;
 mod jobs;
 mod list;
+mod mcp;
+mod mount;
 mod run;
 mod schedules;
 mod stat;
@@ -44,10 +46,12 @@ subcommands! {
     pub(crate) enum Command(out: &Output) {
         Up(up::Up),
         Run(run::Run),
+        Mount(mount::Mount),
         Demo(demo::Demo),
         List(list::List),
         Describe(describe::Describe),
         Call(call::Call),
+        Mcp(mcp::Mcp),
         Status(status::Status),
         Doctor(doctor::Doctor),
         Stat(stat::Stat),

@@ -6,6 +6,7 @@ mod commands;
 mod consul;
 mod contract;
 mod duration;
+mod event_stream;
 mod exposition;
 mod failure;
 mod gateway;
@@ -14,6 +15,7 @@ mod instances;
 mod job_store;
 mod json_arg;
 mod local;
+mod mcp;
 mod member;
 mod methods;
 mod output;
@@ -31,6 +33,9 @@ use clap::Parser as _;
 fn main() -> ExitCode {
     let own_name = env::args_os().next().unwrap_or_default();
     let own_name = Path::new(&own_name).file_name().unwrap_or_default();
+    if own_name == mcp_mount::SPEC.program {
+        return mcp_mount::main();
+    }
     if let Some((spec, build)) = programs::named(own_name) {
         return service::main(spec, build);
     }

@@ -12,7 +12,7 @@ pub type Program = (Spec, Build);
 
 /// The programs that this one holds. An image has a link to `meshctl` under each name, except
 /// that the router is a file of its own.
-pub static PROGRAMS: [Program; 14] = [
+pub static PROGRAMS: [Program; 15] = [
     (router::SPEC, router::build),
     (echo_agent::SPEC, echo_agent::build),
     (gateway::SPEC, gateway::build),
@@ -27,6 +27,7 @@ pub static PROGRAMS: [Program; 14] = [
     (fs_tool::SPEC, fs_tool::build),
     (docs_tool::SPEC, docs_tool::build),
     (web_tool::SPEC, web_tool::build),
+    (mcp_mount::SPEC, mcp_mount::build),
 ];
 
 /// The program of this name.

@@ -262,6 +262,6 @@ mod tests {
                 .text()
                 .contains("message agentplatform.ToolParameter {")
         );
-        assert_eq!(symbol.value()["messages"].as_array().unwrap().len(), 2);
+        assert_eq!(symbol.value()["messages"].as_array().unwrap().len(), 3);
     }
 }

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use directory::{Directory, DirectorySnapshot, list};
 use proto::agentplatform::{
     AgentInfo, ListAgentsRequest, ListAgentsResponse, ListToolsRequest, ListToolsResponse,
     ListWorkersRequest, ListWorkersResponse, RegistrationResponse, StatusRequest, StatusResponse,
@@ -22,8 +23,7 @@ use proto::mesh::v1::{
 use tonic::{Code, Request, Response, Status, service::Routes};
 
 use crate::{
-    directory::{Directory, DirectorySnapshot},
-    instances, lists,
+    instances,
     reflection::Reflection,
     registration::{Candidate, RegistrationHandler},
     routing::{request::SERVICE, route},
@@ -122,7 +122,7 @@ impl AgentService for Control {
         request: Request<ListAgentsRequest>,
     ) -> Result<Response<ListAgentsResponse>, Status> {
         let snapshot = self.snapshot().await?;
-        let agents = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
+        let agents = list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListAgentsResponse { agents }))
     }
 }
@@ -141,7 +141,7 @@ impl ToolService for Control {
         request: Request<ListToolsRequest>,
     ) -> Result<Response<ListToolsResponse>, Status> {
         let snapshot = self.snapshot().await?;
-        let tools = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
+        let tools = list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListToolsResponse { tools }))
     }
 
@@ -176,7 +176,7 @@ impl TaskWorker for Control {
         request: Request<ListWorkersRequest>,
     ) -> Result<Response<ListWorkersResponse>, Status> {
         let snapshot = self.snapshot().await?;
-        let workers = lists::list(&self.directory, &snapshot, &request.get_ref().filter).await;
+        let workers = list(&self.directory, &snapshot, &request.get_ref().filter).await;
         Ok(Response::new(ListWorkersResponse { workers }))
     }
 }

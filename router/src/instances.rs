@@ -3,14 +3,10 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use channel::{EndpointHealth, EndpointStatus, Mesh};
+use directory::{DirectorySnapshot, QUERY_TIMEOUT, Service};
 use discovery::{Instance, first_answer};
 use proto::mesh::v1::{self, Health, State};
 use service::Spec;
-
-use crate::{
-    directory::{DirectorySnapshot, Service},
-    single_flight::QUERY_TIMEOUT,
-};
 
 /// Every instance of the services, or of one service, ordered by service and ID.
 pub(crate) fn list(

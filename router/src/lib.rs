@@ -2,11 +2,8 @@
 
 mod compression;
 mod control;
-mod descriptors;
-mod directory;
 mod hedging;
 mod instances;
-mod lists;
 mod local;
 mod reflection;
 mod registration;
@@ -14,13 +11,13 @@ mod relay;
 mod routing;
 pub mod scanner;
 mod scrape_targets;
-mod single_flight;
 mod status;
 mod tasks;
 
 use std::{convert::Infallible, sync::Arc};
 
 use config::{checked, integer, keys, size, switch};
+use directory::Directory;
 use service::{
     Context, ServiceKind, Services, Spec,
     clients::{Network, is_network, networks},
@@ -68,7 +65,7 @@ keys! {
 /// When the descriptors built into this program cannot be read.
 pub fn build(context: &Context) -> anyhow::Result<Services> {
     let keys = RouterKeys::from_config(&context.config);
-    let directory = directory::Directory::start(context.mesh.clone());
+    let directory = Directory::start(context.mesh.clone());
     let (known, discovery) = (Arc::downgrade(&directory), Arc::clone(&context.discovery));
     context.conditions.add_check("registry", move || {
         // Without a directory the router is about to end.
@@ -125,6 +122,3 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
         relay::Relay::start(&context, directory, tasks, hedged, backend, &listener)
     }))
 }
-
-#[cfg(test)]
-mod testing;

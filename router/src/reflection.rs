@@ -10,6 +10,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use directory::{Descriptors, Directory, Service};
 use futures_util::{Stream, StreamExt as _, stream};
 use prost::Message as _;
 use tonic::{Request, Response, Status, Streaming, body::Body, server::NamedService};
@@ -19,11 +20,6 @@ use tonic_reflection::pb::v1::{
     server_reflection_request::MessageRequest,
     server_reflection_response::MessageResponse,
     server_reflection_server::{ServerReflection, ServerReflectionServer},
-};
-
-use crate::{
-    descriptors::Descriptors,
-    directory::{Directory, Service},
 };
 
 /// How many services are asked for their descriptors at a time.

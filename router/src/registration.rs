@@ -9,6 +9,7 @@ mod request;
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use directory::DirectorySnapshot;
 use discovery::{Discovery, Instance, Registration, Snapshot, first_answer};
 use proto::agentplatform::RegistrationResponse;
 use proto::error_info::{self, Reason};
@@ -18,8 +19,6 @@ use tracing::info;
 
 pub(crate) use address_policy::AddressPolicy;
 pub(crate) use request::Candidate;
-
-use crate::directory::DirectorySnapshot;
 
 /// How many services one router keeps registered.
 pub(crate) const MAX_REGISTRATIONS: usize = 256;

@@ -24,6 +24,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use directory::Directory;
 use mesh_relay::{
     Config, Engine,
     driver::{self, Command},
@@ -37,7 +38,7 @@ use tokio::{
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::{RouterKeys, directory::Directory, hedging::HedgedCalls, tasks::TaskLocations};
+use crate::{RouterKeys, hedging::HedgedCalls, tasks::TaskLocations};
 use gauges::Gauges;
 use host::RouterHost;
 

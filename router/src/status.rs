@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use channel::Mesh;
+use directory::{DirectorySnapshot, QUERY_TIMEOUT};
 use discovery::{Instance, InstanceKey, ServiceKind};
 use futures_util::{StreamExt as _, future::join_all, stream::FuturesUnordered};
 use http::{HeaderMap, HeaderValue};
@@ -16,9 +17,7 @@ use tonic::{Code, Response, Status, metadata::MetadataMap};
 use xxhash_rust::xxh3::Xxh3;
 
 use crate::{
-    directory::DirectorySnapshot,
     routing::request::INSTANCE,
-    single_flight::QUERY_TIMEOUT,
     tasks::{Recipient, TaskLocations},
 };
 

@@ -4,18 +4,17 @@
 
 use model::{Functions, wire::Function};
 use proto::agentplatform::{ToolInfo, ToolParameter};
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
 use crate::{
     Toolbox,
     about::list,
+    schema::parameters_schema,
     text::{shorten, truncate},
 };
 
 /// Longest result that a model is given, characters.
 const MAX_RESULT: usize = 16_000;
-/// The types of JSON Schema that a parameter may have; any other is a string.
-const TYPES: [&str; 6] = ["string", "integer", "number", "boolean", "array", "object"];
 
 /// What a model may call of one of the platform's own tools.
 struct Grant {
@@ -146,7 +145,6 @@ fn text(value: Value) -> String {
 }
 
 fn function(info: &ToolInfo) -> Function {
-    let mut properties = Map::new();
     let grant = Grant::of(&info.tool_id);
     let operation = match grant {
         Some(grant) => {
@@ -156,18 +154,11 @@ fn function(info: &ToolInfo) -> Function {
         }
         None => json!({"type": "string", "description": info.detailed_description}),
     };
-    properties.insert("operation".to_owned(), operation);
-    let mut required = vec!["operation"];
     let allowed = |row: &&ToolParameter| Grant::allows(grant, &row.name);
-    for parameter in info.parameters.iter().filter(allowed) {
-        let known = TYPES.iter().find(|kind| **kind == parameter.r#type);
-        let kind = known.copied().unwrap_or("string");
-        let schema = json!({"type": kind, "description": parameter.description});
-        properties.insert(parameter.name.clone(), schema);
-        if parameter.required {
-            required.push(&parameter.name);
-        }
-    }
+    let (mut properties, mut required) = parameters_schema(info.parameters.iter().filter(allowed));
+    properties.insert("operation".to_owned(), operation);
+    required.retain(|name| name != "operation");
+    required.insert(0, "operation".to_owned());
     let plain = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
     Function {
         name: info.tool_id.chars().take(64).map(plain).collect(),

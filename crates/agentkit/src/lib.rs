@@ -11,6 +11,7 @@ mod genai_span;
 mod json_api;
 mod output_stream;
 mod parameters;
+mod schema;
 pub mod sources;
 mod state;
 mod status_board;
@@ -30,6 +31,7 @@ pub use document_agent::{DOCUMENT_AGENT, DocumentAgent, Draft, serve as serve_do
 pub use json_api::{ApiError, JsonApi};
 pub use output_stream::OutputStream;
 pub use parameters::{InvalidParameter, Parameters};
+pub use schema::{parameter_type, parameters_schema};
 pub use status_board::TaskHandle;
 pub use task::{Task, TaskError, TaskOutcome};
 pub use tool::{Invocation, InvocationError, TOOL, Tool};

@@ -36,10 +36,12 @@ pub enum InvocationError {
 /// A program with operations that agents and models call.
 ///
 /// ```
-/// use mesh_agentkit::{About, Invocation, InvocationError, Operation, Tool};
+/// use mesh_agentkit::{About, Invocation, InvocationError, Operation, Parameter, Tool};
 ///
 /// const ABOUT: About = About {
-///     operations: &[Operation::new("reverse", "`text` from its end to its beginning")],
+///     operations: &[Operation::new("reverse", "`text` from its end to its beginning")
+///         .taking(&[Parameter::required("text", "string", "what to reverse")])
+///         .read_only()],
 ///     ..About::EMPTY
 /// };
 ///

@@ -8,12 +8,15 @@ use prost::Message as _;
 use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
-use tonic::{Code, Request, Status, Streaming, metadata::MetadataKey};
+use tonic::{
+    Code, Request, Status, Streaming,
+    metadata::{MetadataKey, MetadataMap},
+};
 
 use crate::{
-    INSTANCE, ReceivedMessage, SERVICE, SESSION, Transport, codec::BytesCodec, deadline::Deadline,
-    descriptors::Descriptors, from_json, invoke::exchange, names::ServiceNames,
-    transport::TargetChannel,
+    CallHead, INSTANCE, MethodRoute, PreparedCall, ReceivedMessage, SERVICE, SESSION, Transport,
+    codec::BytesCodec, deadline::Deadline, descriptors::Descriptors, from_json, invoke::exchange,
+    names::ServiceNames, transport::TargetChannel,
 };
 
 /// The options of a client.
@@ -92,11 +95,49 @@ impl DynamicClient {
     /// `NOT_FOUND` for an unknown service, `UNIMPLEMENTED` for a method that it does not describe,
     /// `UNAVAILABLE` when no instance answers.
     pub async fn method(&self, service: &str, method: &str) -> Result<MethodDescriptor, Status> {
+        let prepared = self.prepare(service, method).await?;
+        Ok(prepared.method().clone())
+    }
+
+    /// Finds a method, for any number of calls.
+    ///
+    /// # Errors
+    /// As [`DynamicClient::method`].
+    pub async fn prepare(&self, service: &str, method: &str) -> Result<PreparedCall, Status> {
         let name = self.resolve(service).await?;
-        let target_channel = self.transport.target_channel(Target::service(&name));
-        self.descriptors
-            .method(&name, method, &target_channel)
-            .await
+        let channel = self.transport.target_channel(Target::service(&name));
+        let method = self.descriptors.method(&name, method, &channel).await?;
+        let route = MethodRoute::named(service.into(), name, &crate::path(&method))?;
+        Ok(PreparedCall::along(route, method))
+    }
+
+    /// Calls a method that was found before. A method that takes one message is given one.
+    ///
+    /// # Errors
+    /// The status of the mesh or of the service.
+    pub async fn send(
+        &self,
+        call: &PreparedCall,
+        head: CallHead,
+        messages: Vec<Bytes>,
+    ) -> Result<MessageStream, Status> {
+        let messages = self.send_bytes(call.route(), head, messages).await?;
+        Ok(MessageStream::of(messages, call))
+    }
+
+    /// The same without descriptors: the answer is bytes.
+    ///
+    /// # Errors
+    /// The status of the mesh or of the service.
+    pub async fn send_bytes(
+        &self,
+        route: &MethodRoute,
+        head: CallHead,
+        messages: Vec<Bytes>,
+    ) -> Result<ByteStream, Status> {
+        let deadline = Deadline::after(head.timeout);
+        let opening = self.open(route, head.metadata, &head.session, deadline, messages);
+        deadline.keep(opening).await
     }
 
     /// Calls a method that answers with one message. A method that takes a stream gets the elements
@@ -130,22 +171,17 @@ impl DynamicClient {
     ) -> Result<MessageStream, Status> {
         let deadline = Deadline::after(call.timeout);
         let opening = async {
-            let name = self.resolve(&call.service).await?;
-            let plain = self.transport.target_channel(Target::service(&name));
-            let method = self.descriptors.method(&name, &call.method, &plain).await?;
-            let messages = messages(&method, message)?;
-            let target = Target::service(&name).session(&session(call, messages.first()));
+            let prepared = self.prepare(&call.service, &call.method).await?;
+            let messages = messages(prepared.method(), message)?;
+            let session = session(call, messages.first());
+            let metadata = metadata(call)?;
             let encode = |message: &DynamicMessage| message.encode_to_vec().into();
             let messages = messages.iter().map(encode).collect();
-            let answer = self.open(call, target, deadline, messages).await?;
-            Ok((answer, method.output()))
+            let route = prepared.route();
+            let answer = self.open(route, metadata, &session, deadline, messages);
+            Ok(MessageStream::of(answer.await?, &prepared))
         };
-        let (messages, descriptor) = deadline.keep(opening).await?;
-        Ok(MessageStream {
-            instance: messages.instance(),
-            messages,
-            descriptor,
-        })
+        deadline.keep(opening).await
     }
 
     /// Calls a method that takes and gives one message, both as bytes. It needs no descriptors.
@@ -160,8 +196,12 @@ impl DynamicClient {
         let deadline = Deadline::after(call.timeout);
         let opening = async {
             let name = self.resolve(&call.service).await?;
-            let target = Target::service(&name).session(&session(call, None));
-            self.open(call, target, deadline, vec![message]).await
+            let (metadata, session) = (metadata(call)?, session(call, None));
+            let method = call.method.trim_start_matches('/');
+            let route = MethodRoute::named(call.service.as_str().into(), name, method)?;
+            let messages = vec![message];
+            let answer = self.open(&route, metadata, &session, deadline, messages);
+            answer.await
         };
         let mut messages = deadline.keep(opening).await?;
         let message = messages.next().await?.ok_or_else(|| no_message(call))?;
@@ -169,42 +209,34 @@ impl DynamicClient {
         while messages.next().await?.is_some() {}
         Ok(UnaryResponse {
             message,
-            instance: messages.instance(),
+            instance: messages.instance().map(|id| id.to_string()),
         })
     }
 
     /// Sends the messages of a call, and returns those of the answer.
     async fn open(
         &self,
-        call: &DynamicCall,
-        target: Target,
+        route: &MethodRoute,
+        metadata: MetadataMap,
+        session: &str,
         deadline: Deadline,
         messages: Vec<Bytes>,
     ) -> Result<ByteStream, Status> {
         let mut request = Request::new(tokio_stream::iter(messages));
-        for (key, value) in &call.metadata {
-            let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
-            let pair = key.ok().zip(value.parse().ok());
-            let (key, value) = pair.ok_or_else(|| {
-                let text = "metadata has a key or a value that cannot be sent, use plain ASCII";
-                let facts = [("field", "metadata".to_owned())];
-                error_info::status(Code::InvalidArgument, Reason::BadMetadata, text, facts)
-            })?;
-            request.metadata_mut().insert(key, value);
-        }
+        *request.metadata_mut() = metadata;
         if let Transport::Router { .. } = self.transport {
-            let service = call.service.parse().map_err(|_| {
-                Status::invalid_argument(format!("{:?} cannot be a name", call.service))
+            let service = route.service.parse().map_err(|_| {
+                Status::invalid_argument(format!("{:?} cannot be a name", route.service))
             })?;
             request.metadata_mut().insert(SERVICE, service);
         }
         if let Some(left) = deadline.left() {
             request.set_timeout(left);
         }
-        let channel = self.transport.target_channel(target);
-        let method = call.method.trim_start_matches('/');
+        let target = route.target.clone().session(session);
+        let (channel, path) = (self.transport.target_channel(target), route.path.clone());
         let max_bytes = self.options.max_message_bytes;
-        let answer = exchange(channel.clone(), method, BytesCodec, request, max_bytes).await;
+        let answer = exchange(channel.clone(), path, BytesCodec, request, max_bytes).await;
         let answer = answer.map_err(|status| with_instance(status, &channel))?;
         Ok(ByteStream {
             messages: answer.into_inner(),
@@ -224,32 +256,54 @@ pub struct MessageStream {
 }
 
 impl MessageStream {
+    fn of(messages: ByteStream, call: &PreparedCall) -> Self {
+        Self {
+            instance: messages.instance().map(|id| id.to_string()),
+            messages,
+            descriptor: call.method().output(),
+        }
+    }
+
     /// The next message; `None` after the last.
     ///
     /// # Errors
     /// The status that the call ended with.
     pub async fn next(&mut self) -> Result<Option<Value>, Status> {
+        Ok(self.message().await?.map(|message| message.to_json()))
+    }
+
+    /// The same as a message.
+    ///
+    /// # Errors
+    /// The status that the call ended with.
+    pub async fn message(&mut self) -> Result<Option<ReceivedMessage>, Status> {
         let message = self.messages.next().await?;
-        Ok(message.map(|bytes| ReceivedMessage::decode(self.descriptor.clone(), bytes).to_json()))
+        Ok(message.map(|bytes| ReceivedMessage::decode(self.descriptor.clone(), bytes)))
     }
 }
 
-/// The messages of an answer until its deadline. An error names the instance that gave it.
+/// The messages of an answer as bytes, until its deadline. An error names the instance that gave it.
 #[derive(Debug)]
-struct ByteStream {
+pub struct ByteStream {
     messages: Streaming<Bytes>,
     channel: TargetChannel,
     deadline: Deadline,
 }
 
 impl ByteStream {
-    async fn next(&mut self) -> Result<Option<Bytes>, Status> {
+    /// The next message; `None` after the last.
+    ///
+    /// # Errors
+    /// The status that the call ended with.
+    pub async fn next(&mut self) -> Result<Option<Bytes>, Status> {
         let message = self.deadline.keep(self.messages.message()).await;
         message.map_err(|status| with_instance(status, &self.channel))
     }
 
-    fn instance(&self) -> Option<String> {
-        self.channel.instance().map(|id| id.to_string())
+    /// Consul service ID of the instance that answers, where that is known.
+    #[must_use]
+    pub fn instance(&self) -> Option<Arc<str>> {
+        self.channel.instance()
     }
 }
 
@@ -262,6 +316,22 @@ fn messages(method: &MethodDescriptor, message: Value) -> Result<Vec<DynamicMess
         }
         one => Ok(vec![from_json(&input, one)?]),
     }
+}
+
+/// The metadata of a call.
+fn metadata(call: &DynamicCall) -> Result<MetadataMap, Status> {
+    let mut metadata = MetadataMap::new();
+    for (key, value) in &call.metadata {
+        let key = MetadataKey::from_bytes(key.to_lowercase().as_bytes());
+        let pair = key.ok().zip(value.parse().ok());
+        let (key, value) = pair.ok_or_else(|| {
+            let text = "metadata has a key or a value that cannot be sent, use plain ASCII";
+            let facts = [("field", "metadata".to_owned())];
+            error_info::status(Code::InvalidArgument, Reason::BadMetadata, text, facts)
+        })?;
+        metadata.insert(key, value);
+    }
+    Ok(metadata)
 }
 
 /// The session that a call belongs to, by its metadata or its message; empty for none.

@@ -51,18 +51,33 @@ where
 {
     let encode = |message: DynamicMessage| Bytes::from(message.encode_to_vec());
     let request = request.map(|messages| messages.map(encode));
-    let path = crate::path(method);
-    let answer = exchange(channel, &path, BytesCodec, request, max_bytes).await?;
+    let answer = exchange(
+        channel,
+        path(&crate::path(method))?,
+        BytesCodec,
+        request,
+        max_bytes,
+    )
+    .await?;
     Ok(answer.map(|messages| ReceivedMessages {
         messages,
         descriptor: method.output(),
     }))
 }
 
-/// Calls a method by its name, with any codec.
+/// The path of a method `pkg.Service/Method`.
+///
+/// # Errors
+/// `INVALID_ARGUMENT` when it can be none.
+pub(crate) fn path(method: &str) -> Result<PathAndQuery, Status> {
+    PathAndQuery::try_from(format!("/{method}"))
+        .map_err(|_| Status::invalid_argument(format!("{method:?} is no pkg.Service/Method")))
+}
+
+/// Calls a method by its path, with any codec.
 pub(crate) async fn exchange<T, C>(
     channel: T,
-    method: &str,
+    path: PathAndQuery,
     codec: C,
     request: Request<impl Stream<Item = C::Encode> + Send + 'static>,
     max_bytes: usize,
@@ -75,8 +90,6 @@ where
     T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
     <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
 {
-    let path = PathAndQuery::try_from(format!("/{method}"))
-        .map_err(|_| Status::invalid_argument(format!("{method:?} is no pkg.Service/Method")))?;
     let mut grpc = Grpc::new(channel).max_decoding_message_size(max_bytes);
     grpc.ready()
         .await

@@ -32,17 +32,23 @@ mod json;
 mod keys;
 mod lenient;
 mod names;
+mod pool;
+mod prepared;
 mod reflection;
 mod strict;
 mod transport;
 
 pub use address::{InvalidAddress, address};
-pub use client::{DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse};
+pub use client::{
+    ByteStream, DynamicCall, DynamicClient, DynamicOptions, MessageStream, UnaryResponse,
+};
 pub use deadline::Deadline;
 pub use invoke::{ReceivedMessages, invoke};
 pub use json::{ReceivedMessage, from_json, to_json, to_text};
 pub use keys::RouterKeys;
 pub use names::catalog;
+pub use pool::FilePool;
+pub use prepared::{CallHead, MethodRoute, PreparedCall};
 pub use reflection::ReflectionClient;
 pub use transport::Transport;
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
+use http::uri::PathAndQuery;
 use prost::Message as _;
 use prost_reflect::{DescriptorPool, prost_types::FileDescriptorProto};
 use proto::error_info::{self, Reason};
@@ -16,15 +17,18 @@ use tonic_reflection::pb::v1::{
     server_reflection_response::MessageResponse,
 };
 
-use crate::invoke::{BoxError, exchange};
+use crate::{
+    FilePool,
+    invoke::{BoxError, exchange},
+};
 
 /// Limits of what is kept of one service.
 const MAX_FILES: usize = 1_000;
 const MAX_BYTES: usize = 16 << 20;
 const MAX_SERVICES: usize = 1_000;
 
-const V1: &str = "grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
-const V1_ALPHA: &str = "grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
+const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
+const V1_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
 
 /// Files by name, each with its imports.
 type Files = BTreeMap<String, (Vec<String>, Bytes)>;
@@ -119,42 +123,26 @@ where
     /// different files of one name.
     ///
     /// # Errors
-    /// `NOT_FOUND` for an unknown symbol; else as [`ReflectionClient::files`].
+    /// `NOT_FOUND` for an unknown symbol, `FAILED_PRECONDITION` when its files do not fit together;
+    /// else as [`ReflectionClient::files`].
     pub async fn pool(&mut self, symbol: &str) -> Result<DescriptorPool, Status> {
         let encoded = self.files(&[symbol.to_owned()]).await?;
-        let files = encoded
-            .iter()
-            .map(|file| FileDescriptorProto::decode(file.clone()));
-        let mut files: Vec<FileDescriptorProto> = files.filter_map(Result::ok).collect();
-        if files.is_empty() {
+        if encoded.is_empty() {
             let text = format!("reflection describes no {symbol}");
             let facts = [("symbol", symbol.to_owned())];
-            return Err(error_info::status(
-                Code::NotFound,
-                Reason::UnknownSymbol,
-                text,
-                facts,
-            ));
+            let (code, reason) = (Code::NotFound, Reason::UnknownSymbol);
+            return Err(error_info::status(code, reason, text, facts));
         }
-        let there: BTreeSet<String> = files.iter().map(|file| file.name().to_owned()).collect();
-        let global = DescriptorPool::global();
-        // Google's own files, which servers often leave out.
-        let own = global.files().filter(|file| {
-            file.name().starts_with("google/protobuf/") && !there.contains(file.name())
-        });
-        files.extend(own.map(|file| file.file_descriptor_proto().clone()));
-        let mut pool = DescriptorPool::new();
-        pool.add_file_descriptor_protos(files).map_err(|error| {
-            let text = format!("the descriptors of {symbol} do not fit together: {error}");
-            let facts = [("symbol", symbol.to_owned())];
-            error_info::status(
-                Code::FailedPrecondition,
-                Reason::BadDescriptors,
-                text,
-                facts,
-            )
-        })?;
-        Ok(pool)
+        let files = FilePool::new(&encoded);
+        match files.problem() {
+            Some(problem) if !files.has(symbol) => {
+                let text = format!("the descriptors of {symbol} do not fit together: {problem}");
+                let facts = [("symbol", symbol.to_owned())];
+                let (code, reason) = (Code::FailedPrecondition, Reason::BadDescriptors);
+                Err(error_info::status(code, reason, text, facts))
+            }
+            _ => Ok(files.pool),
+        }
     }
 
     async fn ask(&mut self, question: MessageRequest) -> Result<MessageResponse, Status> {
@@ -201,10 +189,10 @@ where
     ) -> Result<ServerReflectionResponse, Status> {
         let (sender, questions) = mpsc::channel(1);
         sender.send(request).await.map_err(|_| ended())?;
-        let channel = self.channel.clone();
+        let (channel, path) = (self.channel.clone(), PathAndQuery::from_static(self.path));
         let questions = Request::new(ReceiverStream::new(questions));
         let codec = ProstCodec::<ServerReflectionRequest, ServerReflectionResponse>::default();
-        let answers = exchange(channel, self.path, codec, questions, MAX_BYTES).await?;
+        let answers = exchange(channel, path, codec, questions, MAX_BYTES).await?;
         let mut answers = answers.into_inner();
         let answer = answers.message().await?.ok_or_else(ended)?;
         self.stream = Some((sender, answers));

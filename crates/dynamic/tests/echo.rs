@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use discovery::{Discovery, Registration, backends::Memory};
-use mesh_dynamic::{DynamicCall, DynamicClient, DynamicOptions, INSTANCE, Transport};
+use mesh_dynamic::{CallHead, DynamicCall, DynamicClient, DynamicOptions, INSTANCE, Transport};
 use prost::Message as _;
 use proto::agentplatform::{TaskRequest, TaskResponse};
 use serde_json::json;
@@ -58,6 +58,43 @@ async fn json_comes_back_as_json_with_who_answered() {
             Some(running.instance_id.as_str())
         );
     }
+    running.drain().await;
+}
+
+#[tokio::test]
+async fn a_method_that_was_found_is_called_without_a_look_up() {
+    let (running, client, _) = echo("0s").await;
+    let prepared = client.prepare("echo-agent", EXECUTE).await.unwrap();
+    assert_eq!(
+        (prepared.route().method(), &**prepared.service()),
+        (EXECUTE, "agent-echo")
+    );
+    // The look-up counts once its stream has ended.
+    testkit::until("reflection has ended", Duration::from_secs(5), async || {
+        (served(&running) == 1).then_some(())
+    })
+    .await;
+    for input in ["one", "two"] {
+        let message = TaskRequest {
+            input: input.to_owned(),
+            ..TaskRequest::default()
+        };
+        let messages = vec![message.encode_to_vec().into()];
+        let head = CallHead {
+            timeout: Some(Duration::from_secs(10)),
+            ..CallHead::default()
+        };
+        let mut answer = client.send(&prepared, head, messages).await.unwrap();
+        assert_eq!(answer.instance.as_deref(), Some(&*running.instance_id));
+        let message = answer.message().await.unwrap().unwrap().message().unwrap();
+        let output = message.get_field_by_name("output").unwrap();
+        assert_eq!(
+            output.as_str().unwrap(),
+            format!("Echo Agent Response: {input}")
+        );
+        assert!(answer.message().await.unwrap().is_none());
+    }
+    assert_eq!(served(&running), 3, "no reflection was asked");
     running.drain().await;
 }
 

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// The largest head of an answer.
-const MAX_HEAD: usize = 64 << 10;
+pub(crate) const MAX_HEAD: usize = 64 << 10;
 /// An answer, of whatever status.
 #[derive(Debug, Clone)]
 pub struct HttpResponse {
@@ -88,6 +88,23 @@ impl HttpClient {
             connector,
             tls,
         }
+    }
+
+    pub(crate) const fn policy(&self) -> &EgressPolicy {
+        &self.policy
+    }
+
+    pub(crate) fn connector(&self) -> &dyn Connector {
+        self.connector.as_ref()
+    }
+
+    pub(crate) const fn tls(&self) -> &TlsConnector {
+        &self.tls
+    }
+
+    /// How long one address may take to answer.
+    pub(crate) const fn patience(&self) -> Duration {
+        self.limits.connect
     }
 
     /// Whether anything may be asked at all.

@@ -60,6 +60,8 @@ pub use store::{
     SubmitOutcome, WaitPosition,
 };
 pub use store_options::{StoreOptions, SyncPolicy};
-pub use stores::{Embedded, OpenStore, Redis, RedisProbe, STORES, StoreBackend, open, probe_redis};
+pub use stores::{
+    Embedded, OpenStore, Redis, RedisProbe, RedisValues, STORES, StoreBackend, open, probe_redis,
+};
 pub use timer::{Firing, MissedPolicy, Ownership, Schedule, Timer};
 pub use worker::Worker;

@@ -6,7 +6,7 @@ mod redis;
 use std::sync::Arc;
 
 pub use embedded::Embedded;
-pub use redis::{Redis, RedisProbe, probe as probe_redis};
+pub use redis::{Redis, RedisProbe, RedisValues, probe as probe_redis};
 
 use crate::{Error, Store, StoreOptions};
 

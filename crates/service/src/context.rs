@@ -8,11 +8,12 @@ use proto::{
     agentplatform::StatusResponse,
     error_info::{self, Reason},
 };
+use tokio::sync::watch;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use tonic::{Code, Status};
 
 use crate::{
-    ActiveTasks, Conditions, Reload, Spec,
+    ActiveTasks, Conditions, Reload, Spec, ToolSettings,
     answers::Answer,
     config::Config,
     keys::ChassisKeys,
@@ -129,6 +130,19 @@ impl Context {
     #[must_use]
     pub fn web_policy(&self) -> WebPolicy {
         WebPolicy::new(&self.endpoint, &WebKeys::from_config(&self.config))
+    }
+
+    /// Which methods of a service are tools, where its instances announce `meta`. For programs with the keys
+    /// [`crate::TOOLS`].
+    #[must_use]
+    pub fn tool_settings(&self, service: &str, meta: &channel::Meta<'_>) -> ToolSettings {
+        ToolSettings::from_config(&self.settings.of(service, meta))
+    }
+
+    /// Changes whenever settings of services may have changed.
+    #[must_use]
+    pub fn settings_changes(&self) -> watch::Receiver<u64> {
+        channel::ServiceConfig::changes(&*self.settings)
     }
 
     /// The limits for [`crate::with_call_limits`].

@@ -18,6 +18,7 @@ use crate::{
     call_log::LogFilter,
     network::{Network, is_network, networks},
     settings,
+    tool_settings::ToolSettings,
     web_policy::WebKeys,
 };
 
@@ -296,6 +297,9 @@ pub const CALLS: &[Group] = &[
 /// The keys of programs that answer HTTP on ports of their own.
 pub const WEB: &[Group] = &[WebKeys::GROUP];
 
+/// The settings of services that programs obey which show services as tools.
+pub const TOOLS: &[Group] = &[ToolSettings::GROUP];
+
 impl Spec {
     /// The groups of keys that the program obeys.
     pub fn groups(&self) -> impl Iterator<Item = Group> + use<> {
@@ -333,7 +337,7 @@ impl Spec {
     #[must_use]
     pub fn loader(&self) -> Loader {
         let has = |group: &&Group| !self.groups().any(|own| own.title == group.title);
-        let known = [GRPC, CALLS, WEB].into_iter().flatten();
+        let known = [GRPC, CALLS, WEB, TOOLS].into_iter().flatten();
         let elsewhere: Vec<Group> = known.filter(has).copied().collect();
         Loader::new(self.all_keys())
             .program(self.program, &elsewhere)

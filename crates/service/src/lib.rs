@@ -72,6 +72,7 @@ mod spec;
 #[cfg(test)]
 mod tests;
 mod token_bucket;
+mod tool_settings;
 mod web_policy;
 
 pub use self::http::{HttpBody, HttpListener, HttpService, PeerAddr};
@@ -83,13 +84,13 @@ pub use context::Context;
 pub use discovery::ServiceKind;
 pub use keys::{
     AdminKeys, BASE, CALLS, CallKeys, ChassisKeys, ConnectionKeys, DrainKeys, GRPC, ListenKeys,
-    MESSAGES, MessageKeys, WEB,
+    MESSAGES, MessageKeys, TOOLS, WEB,
 };
 pub use listener::{Listener, LocalBackend};
 pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
 pub use profile::track_tasks;
-pub use program::main;
+pub use program::{main, main_as};
 pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, consul_options, registry};
 pub use request_body::{BodyTimeout, RequestBody};
@@ -99,4 +100,5 @@ pub use signals::{Hangup, Reload, Signals};
 pub use socket::bind;
 pub use spec::Spec;
 pub use token_bucket::{TokenBucket, TokenRate};
+pub use tool_settings::{Listed, MethodList, ToolSettings};
 pub use web_policy::{WebPolicy, WebRefusal};

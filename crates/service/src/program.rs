@@ -1,6 +1,6 @@
 //! A whole program: parse, build, run until a signal, drain.
 
-use std::{io, process::ExitCode, time::Duration};
+use std::{ffi::OsString, io, process::ExitCode, time::Duration};
 
 use anyhow::Context as _;
 use telemetry::TelemetryGuard;
@@ -24,8 +24,18 @@ const FLUSH: Duration = Duration::from_secs(2);
 /// SIGTERM, SIGINT and SIGQUIT drain it; a second one ends it at once. SIGHUP reads files again. It
 /// exits with 0 after a drain, 1 if it cannot serve, and 2 for a bad command line or configuration.
 pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>) -> ExitCode {
-    let invocation = cli::from_process(&spec, std::env::args_os(), config::environment());
-    let config = match invocation {
+    main_as(spec, std::env::args_os(), |_| Ok(spec), build)
+}
+
+/// [`main`] with another command line than the process was given. `named` is the description that
+/// the configuration leads to: a program that serves in another's place has that one's name.
+pub fn main_as(
+    spec: Spec,
+    args: impl IntoIterator<Item = OsString>,
+    named: impl FnOnce(&Config) -> anyhow::Result<Spec>,
+    build: impl FnOnce(&Context) -> anyhow::Result<Services>,
+) -> ExitCode {
+    let config = match cli::from_process(&spec, args, config::environment()) {
         Invocation::Run(config) => config,
         Invocation::Healthcheck(config) => {
             return match healthcheck::probe(AdminKeys::from_config(&config).metrics_port) {
@@ -38,6 +48,10 @@ pub fn main(spec: Spec, build: impl FnOnce(&Context) -> anyhow::Result<Services>
         Invocation::Mistakes(mistakes) => {
             return print(io::stderr(), &format!("{}: {mistakes}\n", spec.program), 2);
         }
+    };
+    let spec = match named(&config) {
+        Ok(spec) => spec,
+        Err(error) => return print(io::stderr(), &format!("{}: {error:#}\n", spec.program), 2),
     };
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     profile::track_tasks(&mut runtime);

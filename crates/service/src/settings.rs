@@ -147,6 +147,8 @@ impl LiveSettings {
             let source = Source::Kv(format!("{}{path}", KvEntries::PREFIX));
             let mut parts = path.split('/');
             let group = match parts.next().unwrap_or_default() {
+                // What the mesh writes itself.
+                "mcp-pins" | "mcp-changed" => continue,
                 "services" => Ok(&mut services),
                 "instances" => Ok(&mut instances),
                 other => Err(unknown(other, ["services", "instances"].into_iter())),
@@ -222,8 +224,9 @@ impl LiveSettings {
     }
 }
 
-impl channel::ServiceConfig for LiveSettings {
-    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions> {
+impl LiveSettings {
+    /// The configuration for one service whose instances announce `meta`.
+    pub(crate) fn of(&self, service: &str, meta: &Meta<'_>) -> Config {
         let mut state = self.state.lock();
         if !state.called.contains(service) {
             state.called.insert(service.to_owned());
@@ -245,8 +248,13 @@ impl channel::ServiceConfig for LiveSettings {
             self.metrics.refused.of(["meta"]).set(count);
             self.metrics.reloads.of(["meta"]).inc();
         }
-        let mut options = ClusterOptions::from_config(&self.config(&state, service));
-        // Resolved here, after Meta was applied.
+        self.config(&state, service)
+    }
+}
+
+impl channel::ServiceConfig for LiveSettings {
+    fn options(&self, service: &str, meta: &Meta<'_>) -> Arc<ClusterOptions> {
+        let mut options = ClusterOptions::from_config(&self.of(service, meta));
         options
             .lb_policy
             .get_or_insert_with(|| balance::DEFAULT.name.to_owned());

@@ -19,12 +19,12 @@ config::keys! {
         /// Names that requests may carry as `Host`, beside IP addresses, localhost and
         /// `service_host`.
         allowed_hosts: Vec<String> = list().only(
-            |text| all(text, |entry| Pattern::parse(entry).is_some()),
+            WebPolicy::are_hosts,
             "names such as gateway.example, gateway.example:8443 or *.example.com",
         ),
         /// Origins of web pages that may change things and follow events, beside the port's own.
         allowed_origins: Vec<String> = list().only(
-            |text| all(text, |entry| Origin::parse(entry).is_some()),
+            WebPolicy::are_origins,
             "origins such as https://console.example",
         ),
     }
@@ -40,6 +40,8 @@ const SHOWN: usize = 100;
 pub struct WebPolicy {
     hosts: Vec<Pattern>,
     origins: Vec<Origin>,
+    /// Whether IP addresses and localhost are not names of ours by themselves.
+    is_strict: bool,
 }
 
 /// Why a request is not answered.
@@ -87,7 +89,30 @@ impl WebPolicy {
         Self {
             hosts: hosts.filter_map(Pattern::parse).collect(),
             origins: origins.iter().filter_map(|it| Origin::parse(it)).collect(),
+            is_strict: false,
         }
+    }
+
+    /// A policy that answers no hosts but these, such as `mcp.example` and `127.0.0.1`.
+    #[must_use]
+    pub fn only(hosts: &[String], origins: &[String]) -> Self {
+        let policy = Self::with(None, hosts, origins);
+        Self {
+            is_strict: true,
+            ..policy
+        }
+    }
+
+    /// Whether each entry of a list is a host, as [`WebPolicy::only`] takes it.
+    #[must_use]
+    pub fn are_hosts(text: &str) -> bool {
+        all(text, |entry| Pattern::parse(entry).is_some())
+    }
+
+    /// Whether each entry of a list is an origin.
+    #[must_use]
+    pub fn are_origins(text: &str) -> bool {
+        all(text, |entry| Origin::parse(entry).is_some())
     }
 
     /// Checks a request. `guarded` is for safe methods that another origin must not use, such as a
@@ -153,8 +178,7 @@ impl WebPolicy {
 
     fn allows(&self, authority: &str) -> bool {
         host_and_port(authority).is_some_and(|(host, port)| {
-            is_address(&host)
-                || host == "localhost"
+            !self.is_strict && (is_address(&host) || host == "localhost")
                 || self
                     .hosts
                     .iter()

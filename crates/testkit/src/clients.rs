@@ -123,6 +123,17 @@ impl Tool {
         answer.map(Response::into_inner)
     }
 
+    /// Checks that a result is what the tool declares of its operation.
+    pub async fn assert_declared(&self, operation: &str, result: &str) {
+        let operations = self.info().await.operations;
+        let declared = operations.iter().find(|row| row.name == operation);
+        let schema = &declared.expect("an operation").output_schema;
+        let schema = serde_json::from_str(schema).expect("a schema is JSON");
+        let result = serde_json::from_str(result).expect("a result is JSON");
+        let checked = jsonschema::validate(&schema, &result);
+        checked.unwrap_or_else(|error| panic!("{operation}: {error} in {result}"));
+    }
+
     /// What it says of itself.
     pub async fn info(&self) -> ToolInfo {
         let mut client = self.client.clone();

@@ -52,6 +52,7 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_of_any_program() {
             ("docs_dir", path("")),
             ("model_url", "http://127.0.0.1:9/v1".to_owned()),
             ("model_name", "none".to_owned()),
+            ("mount_command", mesh_testkit::tools::MCP_SERVER.to_owned()),
         ];
         let keys = spec.all_keys();
         let set = set.iter().map(|(name, value)| (*name, value.as_str()));
@@ -59,6 +60,11 @@ async fn promtool_finds_nothing_wrong_with_the_metrics_of_any_program() {
             .filter(|(name, _)| keys.iter().any(|key| key.name == *name))
             .collect();
         let running = local::start(spec, build, &Arc::new(Memory::new()), &set).await;
+        // A mount waits for its server.
+        until("it is ready", Duration::from_secs(20), async || {
+            running.context().readiness().0.is_success().then_some(())
+        })
+        .await;
         let url = format!("http://{}/metrics", running.admin_addr);
         let (status, text) = http_client::get(&url).await.unwrap();
         assert_eq!(status, 200, "{}: {text}", spec.program);

@@ -13,7 +13,7 @@ use config::{
     Config, Group, Secret, checked, duration, integer, keys, number, optional, path, port, secret,
     size, text,
 };
-use jobs::{Jobs, QueueOptions, Store, StoreOptions, SyncPolicy};
+use jobs::{Jobs, QueueOptions, RedisValues, Store, StoreOptions, SyncPolicy};
 use parking_lot::Mutex;
 
 use crate::measured_store::MeasuredStore;
@@ -145,6 +145,18 @@ impl QueueKeys {
         let store = store(&address, &self.store_options()).context("open the queue of jobs")?;
         let store = MeasuredStore::new(store, &context.registry);
         Ok(Jobs::new(Arc::new(store), self.options()))
+    }
+
+    /// Single values in the Redis that keeps the jobs; `None` without a Redis.
+    ///
+    /// # Errors
+    /// When the address is invalid.
+    pub fn values(&self) -> anyhow::Result<Option<RedisValues>> {
+        let address = self.address();
+        if address.starts_with("file://") {
+            return Ok(None);
+        }
+        Ok(Some(RedisValues::new(&address, &self.store_options())?))
     }
 
     fn store_options(&self) -> StoreOptions {

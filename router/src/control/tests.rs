@@ -12,7 +12,7 @@ use proto::agentplatform::{
 use tokio::time::{Instant, sleep};
 
 use super::*;
-use crate::testing::{Fixture, dial, registration, with_meta};
+use testkit::fixture::{Fixture, dial, registration, with_meta};
 
 /// An agent, and a worker, of few words.
 #[derive(Clone, Default)]

@@ -5,7 +5,7 @@ use tonic_prost::ProstCodec;
 use tonic_reflection::pb::v1::ExtensionRequest;
 
 use super::*;
-use crate::testing::{Fixture, dial, foreign, foreign_alpha, registration};
+use testkit::fixture::{Fixture, dial, foreign, foreign_alpha, registration};
 
 /// Two foreign services with a `common.proto` each, and a router that reflects them.
 async fn mesh() -> (Fixture, String) {

@@ -247,10 +247,10 @@ async fn what_an_operator_removes_stays_removed_and_leaves_its_place() {
 
 #[tokio::test]
 async fn a_name_that_is_anothers_is_refused() {
-    let mesh = crate::testing::Fixture::new();
+    let mesh = testkit::fixture::Fixture::new();
     let at = |port: u16| std::net::SocketAddr::from(([10, 0, 0, 9], port));
-    let claims = crate::testing::with_meta(
-        crate::testing::registration("bird", "bird", at(1)),
+    let claims = testkit::fixture::with_meta(
+        testkit::fixture::registration("bird", "bird", at(1)),
         "public_id",
         "parrot-agent",
     );
@@ -270,18 +270,18 @@ async fn a_name_that_is_anothers_is_refused() {
     // A service without any tag of the mesh is somebody's too.
     let untagged = Registration {
         tags: Vec::new(),
-        ..crate::testing::registration("db-1", "agent-db", at(2))
+        ..testkit::fixture::registration("db-1", "agent-db", at(2))
     };
     mesh.register(untagged).await;
     assert_eq!(refused("db", "10.0.0.5:1").await, Code::AlreadyExists);
     // An ID of its own under another service.
-    let id = crate::testing::registration("new-agent-10.0.0.5-1", "other", at(3));
+    let id = testkit::fixture::registration("new-agent-10.0.0.5-1", "other", at(3));
     mesh.register(id).await;
     assert_eq!(refused("new", "10.0.0.5:1").await, Code::AlreadyExists);
     // Another router.
     let router = Registration {
         tags: vec!["router".into()],
-        ..crate::testing::registration("r2", "mcp-router", at(4))
+        ..testkit::fixture::registration("r2", "mcp-router", at(4))
     };
     mesh.register(router).await;
     assert_eq!(refused("new", "10.0.0.9:4").await, Code::InvalidArgument);

@@ -3,6 +3,7 @@
 use std::{sync::Arc, time::Duration};
 
 use channel::{CallAffinity, CallAttempt, Error, Peer, RetryRequest, Target};
+use directory::DirectorySnapshot;
 use mesh_relay::{Cause, Engine, Failure, Verdict, driver::Command, hpack::Block};
 use proto::MeshCause;
 use tokio::{
@@ -17,7 +18,6 @@ use super::{
     responses,
 };
 use crate::{
-    directory::DirectorySnapshot,
     routing::{
         decision::{self, Decision, MessageRoute},
         failure,

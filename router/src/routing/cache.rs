@@ -3,6 +3,7 @@
 use std::sync::{Arc, Weak};
 
 use channel::Target;
+use directory::DirectorySnapshot;
 use mesh_relay::hpack::{Block, Token};
 use xxhash_rust::xxh3::{xxh3_64, xxh3_64_with_seed};
 
@@ -10,7 +11,6 @@ use super::{
     head::{RequestHead, is_call},
     request::RequestMetadata,
 };
-use crate::directory::DirectorySnapshot;
 
 /// The number of requests that are remembered, each in a place by its hash.
 const PLACES: usize = 256;

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use channel::Target;
+use directory::DirectorySnapshot;
 use tonic::Status;
 
 use super::{
@@ -10,10 +11,7 @@ use super::{
     request::{SESSION, metadata_text},
     route::{self, Route},
 };
-use crate::{
-    directory::DirectorySnapshot,
-    scanner::{Fields, Progress, ScanError, Scanner},
-};
+use crate::scanner::{Fields, Progress, ScanError, Scanner};
 
 /// Where a call goes, as far as its facts tell.
 #[derive(Debug)]

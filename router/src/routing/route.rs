@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use directory::DirectorySnapshot;
 use proto::error_info::{Reason, status};
 use tonic::{Code, Status};
 
@@ -10,7 +11,7 @@ use super::{
     head::RequestHead,
     request::{SERVICE, metadata_text},
 };
-use crate::{directory::DirectorySnapshot, scanner::Fields};
+use crate::scanner::Fields;
 
 /// How a call finds its service.
 #[derive(Clone, Copy, Debug)]

@@ -29,39 +29,37 @@ pub(crate) const ABOUT: About = About {
         "Find examples of code or configuration",
     ],
     operations: &[
-        Operation::new("search_local_docs", "the passages that match a query best"),
-        Operation::new("read_local_doc", "lines of a file, as they stand"),
-    ],
-    parameters: &[
-        Parameter::optional("query", "string", "search_local_docs: words to look for"),
-        Parameter::optional(
-            "limit",
-            "integer",
-            "search_local_docs: most results, 1 to 50 (default 8)",
-        ),
-        Parameter::optional(
-            "kind",
-            "string",
-            "search_local_docs: only text, list, table or code",
-        ),
-        Parameter::optional(
-            "file",
-            "string",
-            "read_local_doc: a file as search_local_docs names it",
-        ),
-        Parameter::optional(
-            "line",
-            "integer",
-            "read_local_doc: the first line, from 1 (default 1)",
-        ),
-        Parameter::optional(
-            "end_line",
-            "integer",
-            "read_local_doc: the last line, at most 500 lines on (default 60 on)",
-        ),
+        Operation::new("search_local_docs", "the passages that match a query best")
+            .taking(&[
+                Parameter::required("query", "string", "words to look for"),
+                Parameter::optional("limit", "integer", "most results, 1 to 50 (default 8)"),
+                Parameter::optional("kind", "string", "only text, list, table or code"),
+            ])
+            .read_only()
+            .answering(DocSearchResults::SCHEMA),
+        Operation::new("read_local_doc", "lines of a file, as they stand")
+            .taking(&[
+                Parameter::required("file", "string", "a file as search_local_docs names it"),
+                Parameter::optional("line", "integer", "the first line, from 1 (default 1)"),
+                Parameter::optional(
+                    "end_line",
+                    "integer",
+                    "the last line, at most 500 lines on (default 60 on)",
+                ),
+            ])
+            .read_only()
+            .answering(LINES_SCHEMA),
     ],
     ..About::EMPTY
 };
+
+/// JSON Schema of the answer of `read_local_doc`.
+const LINES_SCHEMA: &str = r#"{"type": "object", "required": ["file", "line", "end_line", "text"],
+    "properties": {
+        "file": {"type": "string"},
+        "line": {"type": "integer", "description": "the first line, from 1"},
+        "end_line": {"type": "integer", "description": "the last line"},
+        "text": {"type": "string"}}}"#;
 
 /// The tool over a library.
 #[derive(Debug)]

@@ -72,6 +72,10 @@ async fn a_search_finds_the_lines_and_reading_them_gives_the_same() {
     let read = docs.tool.call("read_local_doc", &lines).await;
     let read: Value = serde_json::from_str(&read.result).unwrap();
     assert_eq!(read["text"], passage.text.as_str());
+    let (tool, found) = (&docs.tool, serde_json::to_string(&found).unwrap());
+    tool.assert_declared("search_local_docs", &found).await;
+    tool.assert_declared("read_local_doc", &read.to_string())
+        .await;
     docs.tool.running.drain().await;
 }
 

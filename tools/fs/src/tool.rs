@@ -27,18 +27,36 @@ pub(crate) const ABOUT: About = About {
         Operation::new(
             "file_write_safe",
             "writes content to path, in place of what was there",
-        ),
-        Operation::new("file_read_safe", "the content of the file at path"),
+        )
+        .taking(&[PATH, CONTENT])
+        .writes(true)
+        .idempotent(true)
+        .answering(WRITTEN_SCHEMA),
+        Operation::new("file_read_safe", "the content of the file at path")
+            .taking(&[PATH])
+            .read_only()
+            .answering(CONTENT_SCHEMA),
         Operation::new(
             "file_append_line",
             "appends content as one line to path, unless it is the last line already",
-        ),
+        )
+        .taking(&[PATH, CONTENT])
+        .writes(false)
+        .idempotent(true)
+        .answering(WRITTEN_SCHEMA),
         Operation::new(
             "file_append_numbered",
             "appends content, a JSON object, as one line that gets the next seq, which is \
                 answered; one that is there already is not appended again",
-        ),
-        Operation::new("file_list", "the files of the run"),
+        )
+        .taking(&[PATH, CONTENT])
+        .writes(false)
+        .idempotent(true)
+        .answering(NUMBERED_SCHEMA),
+        Operation::new("file_list", "the files of the run")
+            .taking(&[])
+            .read_only()
+            .answering(LIST_SCHEMA),
     ],
     parameters: &[
         Parameter::optional(
@@ -50,6 +68,28 @@ pub(crate) const ABOUT: About = About {
     ],
     ..About::EMPTY
 };
+
+const PATH: Parameter =
+    Parameter::required("path", "string", "the file, relative, such as notes.md");
+const CONTENT: Parameter = Parameter::required("content", "string", "what to write, UTF-8");
+
+const WRITTEN_SCHEMA: &str = r#"{"type": "object", "required": ["path", "bytes"],
+    "properties": {
+        "path": {"type": "string"},
+        "bytes": {"type": "integer", "description": "how many were written"}}}"#;
+const NUMBERED_SCHEMA: &str = r#"{"type": "object", "required": ["path", "bytes", "seq"],
+    "properties": {
+        "path": {"type": "string"},
+        "bytes": {"type": "integer", "description": "how many were written"},
+        "seq": {"type": "integer", "description": "the number of the line"}}}"#;
+const CONTENT_SCHEMA: &str = r#"{"type": "object", "required": ["path", "bytes", "content"],
+    "properties": {
+        "path": {"type": "string"},
+        "bytes": {"type": "integer"},
+        "content": {"type": "string"}}}"#;
+const LIST_SCHEMA: &str = r#"{"type": "object", "required": ["files"],
+    "properties": {"files": {"type": "array", "items": {"type": "object", "required": ["path", "bytes"],
+        "properties": {"path": {"type": "string"}, "bytes": {"type": "integer"}}}}}}"#;
 
 /// The tool over a sandbox.
 #[derive(Debug)]

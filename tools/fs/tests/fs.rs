@@ -238,6 +238,31 @@ async fn numbered_lines_have_numbers_of_their_own_though_two_instances_write() {
 }
 
 #[tokio::test]
+async fn every_result_is_of_the_form_that_is_declared() {
+    let fs = fs_tool().await;
+    let (path, content) = (("path", "a.jsonl"), ("content", "{\"n\":1}"));
+    for (operation, parameters) in [
+        ("file_write_safe", &[path, ("content", "")][..]),
+        ("file_append_line", &[path, content]),
+        ("file_append_numbered", &[path, content]),
+        ("file_read_safe", &[path]),
+        ("file_list", &[]),
+    ] {
+        let answer = fs.ask("run-1", operation, parameters).await;
+        assert!(answer.success, "{operation}: {}", answer.error);
+        fs.tool.assert_declared(operation, &answer.result).await;
+    }
+    let operations = fs.tool.info().await.operations;
+    let of = |name: &str| operations.iter().find(|row| row.name == name).unwrap();
+    assert_eq!(of("file_list").read_only, Some(true));
+    assert_eq!(of("file_write_safe").destructive, Some(true));
+    assert_eq!(of("file_append_line").destructive, Some(false));
+    assert!(of("file_list").parameters.is_empty());
+    assert!(of("file_read_safe").parameters[0].required);
+    fs.tool.running.drain().await;
+}
+
+#[tokio::test]
 async fn it_lists_itself_and_its_operations() {
     let mut fs = fs_tool().await;
     let request = ListToolsRequest {

@@ -16,6 +16,37 @@ pub(crate) enum Units {
     Fahrenheit,
 }
 
+/// JSON Schema of a [`Weather`].
+pub(crate) const WEATHER_SCHEMA: &str = r#"{"type": "object",
+    "required": ["location", "place", "temperature", "condition", "humidity", "timestamp", "units", "source"],
+    "properties": {
+        "location": {"type": "string", "description": "the location as it was asked for"},
+        "place": {"type": "string", "description": "the place that was found"},
+        "temperature": {"type": "number", "description": "degrees of `units`"},
+        "condition": {"type": "string"},
+        "humidity": {"type": "integer", "description": "percent"},
+        "timestamp": {"type": "string", "description": "RFC 3339"},
+        "units": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+        "source": {"type": "string", "description": "where the numbers are from"}}}"#;
+
+/// JSON Schema of several [`Day`]s.
+pub(crate) const FORECAST_SCHEMA: &str = r#"{"type": "array", "items": {"type": "object",
+    "required": ["day", "date", "location", "place", "temperature", "high", "low", "condition", "humidity",
+        "precipitation_probability", "units", "source"],
+    "properties": {
+        "day": {"type": "integer", "description": "its number, from 1"},
+        "date": {"type": "string", "description": "YYYY-MM-DD"},
+        "location": {"type": "string", "description": "the location as it was asked for"},
+        "place": {"type": "string", "description": "the place that was found"},
+        "temperature": {"type": "number", "description": "the middle of high and low, degrees of `units`"},
+        "high": {"type": "number"},
+        "low": {"type": "number"},
+        "condition": {"type": "string"},
+        "humidity": {"type": "integer", "description": "percent"},
+        "precipitation_probability": {"type": "integer", "description": "percent"},
+        "units": {"type": "string", "enum": ["celsius", "fahrenheit"]},
+        "source": {"type": "string", "description": "where the numbers are from"}}}}"#;
+
 impl Units {
     /// Reads `celsius` or `fahrenheit`, whatever the case; `C`, `F`, `metric` and `imperial` too.
     pub(crate) fn parse(text: &str) -> Option<Self> {

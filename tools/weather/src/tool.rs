@@ -34,32 +34,36 @@ pub(crate) const ABOUT: About = About {
         Operation::new(
             "get_weather",
             "the weather at a location now, as a JSON object",
-        ),
+        )
+        .taking(&[LOCATION, UNITS])
+        .read_only()
+        .answering(report::WEATHER_SCHEMA),
         Operation::new(
             "get_forecast",
             "the weather at a location on the coming days, as a JSON array",
-        ),
-    ],
-    parameters: &[
-        Parameter::required(
-            "location",
-            "string",
-            "a city, alone or with its country: Paris, or San Jose, Costa Rica",
-        ),
-        Parameter::optional("units", "string", "celsius (default) or fahrenheit"),
-        Parameter::optional(
-            "days",
-            "integer",
-            "get_forecast: how many days, 1 to 16 (default 3)",
-        ),
-        Parameter::optional(
-            "start_date",
-            "string",
-            "get_forecast: the first day as YYYY-MM-DD (default: today at the location)",
-        ),
+        )
+        .taking(&[
+            LOCATION,
+            UNITS,
+            Parameter::optional("days", "integer", "how many days, 1 to 16 (default 3)"),
+            Parameter::optional(
+                "start_date",
+                "string",
+                "the first day as YYYY-MM-DD (default: today at the location)",
+            ),
+        ])
+        .read_only()
+        .answering(report::FORECAST_SCHEMA),
     ],
     ..About::EMPTY
 };
+
+const LOCATION: Parameter = Parameter::required(
+    "location",
+    "string",
+    "a city, alone or with its country: Paris, or San Jose, Costa Rica",
+);
+const UNITS: Parameter = Parameter::optional("units", "string", "celsius (default) or fahrenheit");
 
 /// The tool over a provider.
 #[derive(Debug)]

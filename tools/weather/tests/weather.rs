@@ -33,6 +33,7 @@ async fn both_operations_answer_in_json_and_repeat_the_session() {
         answer.error
     );
     assert_eq!(answer.session_id, "s1");
+    tool.assert_declared("get_weather", &answer.result).await;
     let now: Value = serde_json::from_str(&answer.result).unwrap();
     assert_eq!(
         (&now["location"], &now["place"]),
@@ -42,6 +43,7 @@ async fn both_operations_answer_in_json_and_repeat_the_session() {
 
     let asked = [("location", "Tokyo, Japan"), ("days", "5")];
     let answer = ask(&tool, "get_forecast", &asked).await;
+    tool.assert_declared("get_forecast", &answer.result).await;
     let days: Value = serde_json::from_str(&answer.result).unwrap();
     assert_eq!(days.as_array().unwrap().len(), 5);
     assert_eq!(

@@ -24,13 +24,14 @@ pub(crate) const ABOUT: About = About {
         "Find pages about a question beside the local documents",
         "Give an agent sources that can be opened",
     ],
-    operations: &[Operation::new(
-        "web_search",
-        "pages for a query, in the provider's order",
-    )],
-    parameters: &[
-        Parameter::required("query", "string", "what to look for, at most 1024 bytes"),
-        Parameter::optional("limit", "integer", "most results, 1 to 20 (default 5)"),
+    operations: &[
+        Operation::new("web_search", "pages for a query, in the provider's order")
+            .taking(&[
+                Parameter::required("query", "string", "what to look for, at most 1024 bytes"),
+                Parameter::optional("limit", "integer", "most results, 1 to 20 (default 5)"),
+            ])
+            .read_only()
+            .answering(WebSearchResults::SCHEMA),
     ],
     ..About::EMPTY
 };

@@ -87,6 +87,7 @@ async fn the_provider_is_asked_and_its_pages_are_told() {
         let found: WebSearchResults = serde_json::from_str(&answer.result).unwrap();
         assert_eq!((&*found.provider, found.results.len()), ("127.0.0.1", 1));
         assert_eq!(found.results[0].url, "https://a.example/x");
+        tool.assert_declared("web_search", &answer.result).await;
         let asked = tasks.join_next().await.unwrap().unwrap();
         assert!(
             asked.starts_with("GET /search?q=mesh%20%26%20more&format=json "),

@@ -70,6 +70,43 @@ pub struct WebHit {
     pub snippet: String,
 }
 
+impl DocSearchResults {
+    /// Its JSON Schema.
+    pub const SCHEMA: &str = r#"{"type": "object",
+        "required": ["query", "files", "passages", "missing_terms", "results"],
+        "properties": {
+            "query": {"type": "string"},
+            "files": {"type": "integer", "description": "how many files are searched"},
+            "passages": {"type": "integer", "description": "how many passages they have"},
+            "missing_terms": {"type": "array", "items": {"type": "string"},
+                "description": "words of the query that no document has"},
+            "results": {"type": "array", "description": "the best first", "items": {"type": "object",
+                "required": ["file", "line", "end_line", "heading", "kind", "text", "score", "terms"],
+                "properties": {
+                    "file": {"type": "string"},
+                    "line": {"type": "integer", "description": "the first line, from 1"},
+                    "end_line": {"type": "integer", "description": "the last line"},
+                    "heading": {"type": "string", "description": "the headings above it"},
+                    "kind": {"type": "string", "enum": ["text", "list", "table", "code"]},
+                    "text": {"type": "string"},
+                    "score": {"type": "number"},
+                    "terms": {"type": "array", "items": {"type": "string"},
+                        "description": "words of the query that it has"}}}}}}"#;
+}
+
+impl WebSearchResults {
+    /// Its JSON Schema.
+    pub const SCHEMA: &str = r#"{"type": "object", "required": ["query", "provider", "results"],
+        "properties": {
+            "query": {"type": "string"},
+            "provider": {"type": "string", "description": "host of the provider"},
+            "results": {"type": "array", "items": {"type": "object", "required": ["title", "url", "snippet"],
+                "properties": {
+                    "title": {"type": "string"},
+                    "url": {"type": "string"},
+                    "snippet": {"type": "string"}}}}}}"#;
+}
+
 impl Passage {
     /// Its place.
     #[must_use]

@@ -74,6 +74,11 @@ async fn it_lists_its_operations_and_parameters_and_registers_nobody() {
         rows,
         [("text", "string", true), ("times", "integer", false)]
     );
+    // An operation that names no parameters of its own takes those of the tool, and declares nothing more.
+    assert_eq!(info.operations.len(), 2);
+    assert_eq!(info.operations[1].name, "hang");
+    assert_eq!(info.operations[1].parameters, info.parameters);
+    assert_eq!(info.operations[1].read_only, None);
     let status = tool.client.clone().register_tool(ToolInfo::default()).await;
     assert_eq!(reason(&status.unwrap_err()).1, "REGISTER_WITH_CONSUL");
     tool.running.drain().await;

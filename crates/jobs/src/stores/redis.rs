@@ -20,6 +20,7 @@ mod script;
 mod sentinel;
 mod server_info;
 mod tail_watchers;
+mod values;
 mod write;
 
 use std::time::Duration;
@@ -36,6 +37,7 @@ use crate::{
 };
 pub use access::Redis;
 pub use probe::{RedisProbe, probe};
+pub use values::RedisValues;
 
 #[async_trait::async_trait]
 impl Store for Redis {

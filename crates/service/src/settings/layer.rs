@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 
 use config::{Key, Source, unknown};
 
+use crate::ToolSettings;
+
 /// A value as its source gives it.
 #[derive(Clone, Debug)]
 pub(crate) struct RawSetting {
@@ -70,6 +72,9 @@ impl Layer {
         let mut now = Group::default();
         for raw in values {
             let key = keys.iter().find(|key| key.name == raw.key);
+            if key.is_none() && is_for_others(&raw.key) {
+                continue;
+            }
             match (key, raw.value) {
                 (Some(key), Some(value)) if key.kind.accepts(&value) => {
                     let source = raw.source;
@@ -117,6 +122,11 @@ impl Layer {
     }
 }
 
+/// Whether only some of the programs that call others obey this setting: the rest leave it alone.
+fn is_for_others(key: &str) -> bool {
+    ToolSettings::KEYS.iter().any(|known| known.name == key)
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -162,6 +172,17 @@ mod tests {
         assert!(refused[0].reason.contains("250ms"), "{refused:?}");
         assert!(layer.apply(&keys(), BTreeMap::new()));
         assert_eq!((value(&layer), layer.refused().count()), (None, 0));
+    }
+
+    #[test]
+    fn a_setting_that_other_programs_obey_is_left_alone() {
+        let mut layer = Layer::default();
+        layer.apply_group(&keys(), "a", vec![raw("mcp", "*")]);
+        assert_eq!(layer.refused().count(), 0);
+        let obeyed = [keys(), ToolSettings::KEYS.to_vec()].concat();
+        layer.apply_group(&obeyed, "a", vec![raw("mcp", "all")]);
+        let refused: Vec<_> = layer.refused().collect();
+        assert!(refused[0].reason.contains("shop.Orders/Get"), "{refused:?}");
     }
 
     #[test]

@@ -24,6 +24,7 @@ async fn registered() -> BTreeMap<String, MetricRow> {
             // Nobody asks it anything.
             ("model_url", "http://127.0.0.1:9/v1".to_owned()),
             ("model_name", "none".to_owned()),
+            ("mount_command", mesh_testkit::tools::MCP_SERVER.to_owned()),
         ];
         let keys = spec.all_keys();
         let set = set.iter().map(|(name, value)| (*name, value.as_str()));

@@ -41,6 +41,8 @@ const BASE: &[(&str, &str)] = &[
     ("workflows_path", "DIR/workflows"),
     ("out_dir", "DIR/out"),
     ("docs_dir", "DIR"),
+    ("mount_name", "small"),
+    ("mount_command", tools::MCP_SERVER),
 ];
 
 /// Keys whose least value leaves no room for a call: it is refused in words that name the key.
@@ -51,7 +53,8 @@ const COMPANIONS: &[(&str, &str, &str)] = &[
     ("provider", "allow_external_requests", "yes"),
 ];
 /// Keys with which a program cannot say that it is ready.
-const STORES: [&str; 5] = [
+const STORES: [&str; 6] = [
+    "mount_url",
     "redis_url",
     "redis_host",
     "redis_port",
@@ -101,6 +104,10 @@ impl Trial {
         if self.key.name == "jobs_path" {
             command.env_remove("REDIS_URL");
         }
+        // One server at a time.
+        if self.key.name == "mount_url" {
+            command.env_remove("MOUNT_COMMAND");
+        }
         let value = here(&self.value);
         command.env(self.key.env_name(), &value);
         let mut process = Process::start(self.spec.program, command);
@@ -117,7 +124,17 @@ impl Trial {
         self.check_reported_value(ports.admin, value).await?;
         self.check_call_served(&ports).await?;
         self.check_effect(process, &ports, value)?;
-        let (status, _) = http1(ports.admin, "/readyz").await?;
+        let mut status = http1(ports.admin, "/readyz").await?.0;
+        // It is ready once its server has said what it is.
+        let begun = Instant::now();
+        while self.spec.program == "mcp-mount" && status == 503 && begun.elapsed() < ANSWER_TIMEOUT
+        {
+            sleep(POLL_INTERVAL).await;
+            status = http1(ports.admin, "/readyz").await?.0;
+            if self.key.name == "mount_url" {
+                break;
+            }
+        }
         // What a runner or a router cannot do without is not there in these trials.
         let away = self.key.name == "discovery" || STORES.contains(&self.key.name);
         if status != 200 && !(away && status == 503) {

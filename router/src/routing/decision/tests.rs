@@ -1,3 +1,4 @@
+use directory::Service;
 use discovery::Snapshot;
 use mesh_relay::hpack::Block;
 use prost::Message as _;
@@ -5,7 +6,6 @@ use proto::agentplatform::TaskRequest;
 use tonic::Code;
 
 use super::*;
-use crate::directory::Service;
 
 const EXECUTE: &str = "/agentplatform.AgentService/ExecuteTask";
 

@@ -1,0 +1,70 @@
+//! What a server may ask a client for, and which client can answer.
+
+use serde_json::{Map, Value, json};
+
+/// The methods by which a server asks, and the capability that answers each.
+const METHODS: [(&str, &str); 3] = [
+    ("sampling/createMessage", "sampling"),
+    ("elicitation/create", "elicitation"),
+    ("roots/list", "roots"),
+];
+
+/// The capabilities of a client, as it declares them.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Capabilities(pub(crate) Map<String, Value>);
+
+impl Capabilities {
+    /// The capabilities in a client's own words; none where they are no object.
+    pub(crate) fn read(value: Option<&Value>) -> Self {
+        Self(
+            value
+                .and_then(Value::as_object)
+                .cloned()
+                .unwrap_or_default(),
+        )
+    }
+
+    /// All that a mount passes on. It is what a server of a session is told, since the session is of
+    /// no client; which client answers is seen for each question.
+    pub(crate) fn all() -> Self {
+        let all = json!({
+            "elicitation": {"form": {}, "url": {}},
+            "sampling": {"context": {}, "tools": {}},
+            "roots": {},
+        });
+        Self::read(Some(&all))
+    }
+
+    /// Whether the client can answer this method.
+    pub(crate) fn answer(
+        &self,
+        method: &str,
+        params: Option<&serde_json::value::RawValue>,
+    ) -> bool {
+        let Some((_, name)) = METHODS.iter().find(|(known, _)| *known == method) else {
+            return false;
+        };
+        let Some(declared) = self.0.get(*name) else {
+            return false;
+        };
+        // An elicitation without a mode is by a form, and so is a capability without one.
+        let by_url = params.is_some_and(|params| {
+            serde_json::from_str::<Value>(params.get()).is_ok_and(|it| it["mode"] == "url")
+        });
+        *name != "elicitation" || !by_url || declared.get("url").is_some()
+    }
+}
+
+/// The extension of tasks.
+pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// Whether a method is a question to a client.
+pub(crate) fn is_ask(method: &str) -> bool {
+    METHODS.iter().any(|(known, _)| *known == method)
+}
+
+/// The capability that a method needs.
+pub(crate) fn needs(method: &str) -> &'static str {
+    let row = METHODS.iter().find(|(known, _)| *known == method);
+    row.map_or("", |(_, name)| name)
+}

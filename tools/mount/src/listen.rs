@@ -1,0 +1,192 @@
+//! `subscriptions/listen` of a client of 2026-07-28, whatever the server speaks.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use serde_json::{Map, Value, json};
+use tokio::sync::broadcast::error::RecvError;
+
+use crate::{
+    link::{Era, Event, Facts, Link, Next, Outgoing},
+    message::{Fields, Notification, Outcome, code, error, fields, raw, text, to_raw},
+    modern::{Call, Out, gone_error, send},
+    mount::Mount,
+    translate,
+};
+
+/// Resources that one stream may follow.
+const MAX_RESOURCES: usize = 1000;
+
+/// Follows the server until it ends the stream: then with its outcome. Servers come and go meanwhile.
+pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option<Outcome> {
+    let filter = call.params.get("notifications").map(|it| &**it);
+    let Some(filter) = filter.and_then(|it| serde_json::from_str::<Value>(it.get()).ok()) else {
+        return Some(Err(error(code::INVALID_PARAMS, "notifications is missing")));
+    };
+    if !filter.is_object() {
+        return Some(Err(error(
+            code::INVALID_PARAMS,
+            "notifications is no object",
+        )));
+    }
+    let mut acknowledged = false;
+    let mut links = mount.upstream.links();
+    loop {
+        let link = match mount.upstream.link().await {
+            Ok(link) => link,
+            Err(gone) if !acknowledged => return Some(Err(gone_error(&gone))),
+            Err(_) => {
+                // It comes back some time, and the stream waits for it.
+                if links.changed().await.is_err() {
+                    return None;
+                }
+                continue;
+            }
+        };
+        let ended = match link.facts().era {
+            Era::Modern => pass(&*link, call, out, &mut acknowledged).await,
+            Era::Legacy => {
+                let closed = link.closed().clone();
+                let facts = Arc::clone(link.facts());
+                let listening = gather(mount, &facts, call, &filter, out, &mut acknowledged);
+                closed.run_until_cancelled(listening).await.flatten()
+            }
+        };
+        if ended.is_some() {
+            return ended;
+        }
+    }
+}
+
+/// Passes the stream of the server through. `None` when the server went away.
+async fn pass(link: &dyn Link, call: &Call, out: &Out, acknowledged: &mut bool) -> Option<Outcome> {
+    let mut params = call.params.clone();
+    let meta = params.get("_meta").map(|it| &**it);
+    let mut meta = fields(meta).unwrap_or_default();
+    let version = raw(&Value::from(link.facts().version.as_str()));
+    meta.insert(crate::handshake::VERSION.to_owned(), version);
+    params.insert("_meta".to_owned(), to_raw(&meta));
+    let request = Outgoing {
+        method: call.method.clone(),
+        params,
+        progress: false,
+        capabilities: call.capabilities.clone(),
+        client: call.client,
+        headers: Vec::new(),
+    };
+    let mut exchange = match link.request(request).await {
+        Ok(exchange) => exchange,
+        Err(gone) if !*acknowledged => return Some(Err(gone_error(&gone))),
+        Err(_) => return None,
+    };
+    loop {
+        match exchange.next().await {
+            Next::Event(Event::Notification(mut it)) => {
+                if it.method == "notifications/subscriptions/acknowledged" {
+                    if *acknowledged {
+                        continue;
+                    }
+                    *acknowledged = true;
+                }
+                it.params = Some(translate::with_subscription(it.params.as_ref(), &call.id));
+                send(out, it.write(), call.id.get().as_bytes().to_vec()).await;
+            }
+            Next::Event(Event::Ask(_)) => {}
+            Next::Done(Ok(result)) => {
+                return Some(Ok(translate::with_subscription(Some(&result), &call.id)));
+            }
+            Next::Done(error) => return Some(error),
+            Next::Gone => return None,
+        }
+    }
+}
+
+/// Gathers what a server of an earlier revision tells everybody, and what its resources tell those
+/// who follow them.
+async fn gather(
+    mount: &Arc<Mount>,
+    facts: &Facts,
+    call: &Call,
+    filter: &Value,
+    out: &Out,
+    acknowledged: &mut bool,
+) -> Option<Outcome> {
+    let mut changes = mount.changes.subscribe();
+    let mut honoured = Map::new();
+    for kind in ["tools", "prompts", "resources"] {
+        let name = format!("{kind}ListChanged");
+        if filter[&name] == json!(true) && facts.can(&format!("{kind}.listChanged")) {
+            honoured.insert(name, Value::Bool(true));
+        }
+    }
+    let mut followed = Followed {
+        mount: Arc::clone(mount),
+        uris: BTreeSet::new(),
+    };
+    if facts.can("resources.subscribe")
+        && let Some(uris) = filter["resourceSubscriptions"].as_array()
+    {
+        for uri in uris.iter().filter_map(Value::as_str).take(MAX_RESOURCES) {
+            if followed.uris.insert(uri.to_owned()) {
+                mount.follow_resource(uri).await;
+            }
+        }
+        honoured.insert("resourceSubscriptions".to_owned(), json!(followed.uris));
+    }
+    let related = call.id.get().as_bytes().to_vec();
+    if !*acknowledged {
+        *acknowledged = true;
+        let told = raw(&json!({"notifications": honoured}));
+        let it = Notification {
+            method: "notifications/subscriptions/acknowledged".to_owned(),
+            params: Some(translate::with_subscription(Some(&told), &call.id)),
+        };
+        send(out, it.write(), related.clone()).await;
+    }
+    loop {
+        let it = match changes.recv().await {
+            Ok(it) => it,
+            Err(RecvError::Lagged(_)) => continue,
+            Err(RecvError::Closed) => return None,
+        };
+        let wanted = match &*it.method {
+            "notifications/resources/updated" => {
+                let uri: Fields = it.fields();
+                text(uri.get("uri")).is_some_and(|uri| followed.uris.contains(&uri))
+            }
+            method => {
+                let kind = method
+                    .strip_prefix("notifications/")
+                    .and_then(|it| it.strip_suffix("/list_changed"));
+                kind.is_some_and(|kind| honoured.contains_key(&format!("{kind}ListChanged")))
+            }
+        };
+        if wanted {
+            let it = Notification {
+                method: it.method.clone(),
+                params: Some(translate::with_subscription(it.params.as_ref(), &call.id)),
+            };
+            send(out, it.write(), related.clone()).await;
+        }
+    }
+}
+
+/// Resources that one stream follows, until it ends.
+#[derive(Debug)]
+pub(crate) struct Followed {
+    pub(crate) mount: Arc<Mount>,
+    pub(crate) uris: BTreeSet<String>,
+}
+
+impl Drop for Followed {
+    fn drop(&mut self) {
+        let (mount, uris) = (Arc::clone(&self.mount), std::mem::take(&mut self.uris));
+        if uris.is_empty() {
+            return;
+        }
+        self.mount.context.tracker.spawn(async move {
+            for uri in uris {
+                mount.unfollow_resource(&uri).await;
+            }
+        });
+    }
+}

@@ -1,0 +1,7 @@
+//! The program that mounts an MCP server.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    mcp_mount::main()
+}
