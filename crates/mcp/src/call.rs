@@ -68,6 +68,9 @@ impl ToolCaller {
         context: &CallContext,
         progress: &mut impl ProgressSink,
     ) -> Result<CallOutcome, CallError> {
+        if let Some(key) = &context.idempotency_key {
+            check_key(key)?;
+        }
         let request = match Request::new(tool, arguments)? {
             Ok(request) => request,
             Err(error) => {
@@ -205,6 +208,18 @@ impl ToolCaller {
         }
         result.service = Some(Arc::clone(&tool.service));
         result
+    }
+}
+
+/// As the queue takes keys of clients.
+fn check_key(key: &str) -> Result<(), CallError> {
+    let fits =
+        (1..=256).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match fits {
+        true => Ok(()),
+        false => Err(CallError::invalid_params(
+            "mesh.v1/idempotencyKey: give 1 to 256 printable characters of ASCII",
+        )),
     }
 }
 

@@ -20,8 +20,10 @@ use crate::{
 use id::TaskId;
 pub use view::TaskView;
 
-/// Longest time for the queue to take a job in. Past it the call is made directly.
-const SUBMIT: Duration = Duration::from_secs(1);
+/// Longest time for the queue to tell whether anybody serves it. Past it the call is made directly.
+const SERVED: Duration = Duration::from_secs(1);
+/// Longest time for the queue to take a job in.
+const SUBMIT: Duration = Duration::from_secs(5);
 /// Longest time for the queue to tell of a job.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one look at a job's events waits for more.
@@ -81,7 +83,7 @@ impl Tasks {
         request: &Request,
         context: &CallContext,
     ) -> Result<Option<Submitted>, CallError> {
-        let is_served = timeout(SUBMIT, self.jobs.is_served(&self.queue)).await;
+        let is_served = timeout(SERVED, self.jobs.is_served(&self.queue)).await;
         if is_served != Ok(Some(true)) {
             return Ok(None);
         }
@@ -101,8 +103,7 @@ impl Tasks {
             }
             // It may have been taken in: to call the service too could do it twice.
             Err(_) => Err(CallError::internal(
-                "the queue has not answered in time, and may have taken the call in: try again with \
-                 the same mesh.v1/idempotencyKey",
+                "the queue has not answered in time, and the call may run all the same",
             )),
             Ok(Err(error)) => {
                 tracing::warn!(%error, tool = tool.name, "a long call is made directly");
@@ -133,7 +134,11 @@ impl Tasks {
         }
         let caller = context.caller.as_deref();
         job.internal_key = Some(match &context.idempotency_key {
-            Some(key) => format!("{KEY}{}/{key}", caller.unwrap_or_default()),
+            // With its length, so that no two callers share a key.
+            Some(key) => {
+                let caller = caller.unwrap_or_default();
+                format!("{KEY}{}/{caller}/{key}", caller.len())
+            }
             // So that it is taken in once, whatever becomes of the answer.
             None => format!("{KEY}/{:032x}", rand::random::<u128>()),
         });

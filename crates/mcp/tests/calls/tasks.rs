@@ -280,6 +280,19 @@ async fn a_call_under_a_key_runs_once() {
     )
     .await;
     assert_eq!(other.unwrap_err().code, -32602);
+    for key in [
+        String::new(),
+        "k".repeat(257),
+        "a\nb".to_owned(),
+        "ä".to_owned(),
+    ] {
+        let context = CallContext {
+            idempotency_key: Some(key),
+            ..CallContext::default()
+        };
+        let refused = call_with(&world.caller, &echo_tool(), json!({"input": "x"}), &context).await;
+        assert_eq!(refused.unwrap_err().code, -32602);
+    }
     world.stop().await;
 }
 
