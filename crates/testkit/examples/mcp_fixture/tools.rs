@@ -222,11 +222,25 @@ impl Fixture {
                 let field = |about: &str| json!({"type": "string", "description": about});
                 let schema = json!({"type": "object", "required": ["username", "email"], "properties":
                     {"username": field("User's response"), "email": field("User's email address")}});
-                Ok(elicit(&request, &context, &argument("message"), schema, "User response").await)
+                Ok(elicit(
+                    &request,
+                    &context,
+                    &argument("message"),
+                    schema,
+                    "User response",
+                )
+                .await)
             }
             "test_elicitation_sep1034_defaults" => {
                 let told = "Elicitation completed";
-                Ok(elicit(&request, &context, "Check what is filled in", defaults(), told).await)
+                Ok(elicit(
+                    &request,
+                    &context,
+                    "Check what is filled in",
+                    defaults(),
+                    told,
+                )
+                .await)
             }
             "test_elicitation_sep1330_enums" => {
                 let told = "Elicitation completed";
