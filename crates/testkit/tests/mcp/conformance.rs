@@ -50,7 +50,11 @@ impl Report {
 
     /// That all have passed, those left out that may fail.
     fn assert_but(&self, lost: &[&str], count: usize) {
-        let failed: Vec<_> = self.failed.iter().filter(|it| !lost.contains(&it.as_str())).collect();
+        let failed: Vec<_> = self
+            .failed
+            .iter()
+            .filter(|it| !lost.contains(&it.as_str()))
+            .collect();
         let total = self.passed.len() + self.failed.len();
         assert!(
             failed.is_empty() && total == count,

@@ -2,12 +2,15 @@
 
 use std::time::Duration;
 
-use mesh_testkit::{HaProxy, Program, Signal, until};
+use mesh_testkit::{HaProxy, Program, Signal, python::Python, tools, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 use tokio::time::sleep;
 
-use crate::support::{SOON, World, call, mcp, meshctl, run};
+use crate::{
+    conformance::scenario,
+    support::{SOON, World, call, mcp, meshctl, run, tool_names},
+};
 
 /// What the agent takes. A client without tasks waits for two seconds of it.
 const TAKES: &str = "6s";
@@ -96,4 +99,50 @@ async fn a_task_is_completed_though_a_gateway_and_a_runner_are_killed() {
         )
         .await,
     );
+}
+
+/// The scenarios of tasks that a tool without questions can pass.
+const TASKS: [&str; 5] = [
+    "tasks-lifecycle",
+    "tasks-capability-negotiation",
+    "tasks-wire-fields",
+    "tasks-request-state-removal",
+    "tasks-request-headers",
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_grpc_tool_whose_calls_are_jobs_passes_the_scenarios_of_tasks() {
+    let set = [
+        ("JOBS_BACKOFF_BASE", "200ms".to_owned()),
+        ("MCP_TASK_AFTER", "400ms".to_owned()),
+    ];
+    let world = World::start(2, &set).await;
+    let home = TempDir::new().expect("a folder");
+    let _runner = Program::start("job-runner", world.env()).await;
+    let script = tools::root().join("crates/testkit/tests/python/suite_tool.py");
+    let protos = tools::root().join("proto/proto").display().to_string();
+    let tool = Python::start(&script, &[&protos]).await;
+    let meta = json!({"public_id": "suite-tool", "grpc_services": "agentplatform.ToolService",
+        "mcp_tasks": "agentplatform.ToolService/ExecuteTool"});
+    let check =
+        json!({"TCP": format!("127.0.0.1:{}", tool.port), "Interval": "1s", "Timeout": "1s"});
+    let registration = json!({"ID": "suite-1", "Name": "tool-suite", "Tags": ["grpc", "tool"],
+        "Address": "127.0.0.1", "Port": tool.port, "Meta": meta, "Check": check});
+    world
+        .consul
+        .put("agent/service/register", &registration)
+        .await;
+    world.consul.wait_passing("tool-suite", 1).await;
+    world.consul.wait_passing("job-runner", 1).await;
+    let url = format!("{}/tool-suite", world.mcp());
+    until("its operations are tools", SOON, async || {
+        let names = tool_names(&url).await?;
+        (names == ["failing_job", "greet", "protocol_error_job", "slow_compute"]).then_some(())
+    })
+    .await;
+    // The gateways look for runners now and then.
+    sleep(Duration::from_secs(2)).await;
+    for name in TASKS {
+        scenario(&url, name, "2026-07-28", &home).await;
+    }
 }
