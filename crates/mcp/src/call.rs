@@ -2,6 +2,7 @@
 //! nothing up; its result is written as JSON once.
 
 mod answer;
+pub(crate) mod mounted;
 mod request;
 mod ticker;
 
@@ -105,7 +106,7 @@ impl ToolCaller {
         let metadata = metadata(context)?;
         let (route, form) = (request.route.clone(), request.form.clone());
         let session = request.session(context);
-        let messages = request.encode();
+        let messages = request.encode(context, progress.is_wanted());
         let head = CallHead {
             timeout,
             metadata,
@@ -117,6 +118,15 @@ impl ToolCaller {
             Ok(stream) => stream,
             Err(status) => return failed(&status, &tool.name),
         };
+        if matches!(form, Form::Mounted) {
+            let read = mounted::answer(&mut stream, &mut ticker, progress).await;
+            let mut result = match read {
+                Ok(result) => result?,
+                Err(status) => failed(&status, &tool.name)?,
+            };
+            result.instance = result.instance.or_else(|| stream.instance());
+            return Ok(result);
+        }
         let read = match form.is_stream() {
             true => {
                 self.streamed(&form, &mut stream, &mut ticker, progress)

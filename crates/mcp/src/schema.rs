@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 pub use comments::method_comment;
 pub use mesh::{
-    agent_input_schema, operation_input_schema, task_output_schema, worker_input_schema,
+    agent_input_schema, operation_input_schema, operation_output_schema, task_output_schema,
+    worker_input_schema,
 };
 pub(crate) use message::{Side, is_object};
 

@@ -33,6 +33,8 @@ pub(crate) enum Form {
     Stream(MessageDescriptor),
     /// One message that is JSON already.
     Json,
+    /// Messages of MCP.
+    Mounted,
 }
 
 impl Form {
@@ -43,9 +45,8 @@ impl Form {
                 true => Self::Stream(call.method().output()),
                 false => Self::Message(call.method().output()),
             },
-            ToolTarget::ToolOperation { .. }
-            | ToolTarget::Mounted { .. }
-            | ToolTarget::Builtin(_) => Self::Tool {
+            ToolTarget::Mounted { .. } => Self::Mounted,
+            ToolTarget::ToolOperation { .. } | ToolTarget::Builtin(_) => Self::Tool {
                 has_schema: tool.has_output_schema,
             },
         }
@@ -66,7 +67,8 @@ impl Form {
                 Ok(answer) => tool_result(answer, *has_schema),
                 Err(error) => unreadable("ToolResponse", &error),
             },
-            Self::Json => match JsonText::parse(&String::from_utf8_lossy(&message)) {
+            Self::Json | Self::Mounted => match JsonText::parse(&String::from_utf8_lossy(&message))
+            {
                 Some(json) => ToolResult::structured(json),
                 None => unreadable("JSON", &"it cannot be read"),
             },
@@ -106,7 +108,7 @@ impl Form {
                 };
                 tool_result(answer, *has_schema)
             }
-            Self::Message(_) | Self::Stream(_) | Self::Json => {
+            Self::Message(_) | Self::Stream(_) | Self::Json | Self::Mounted => {
                 let message = match message.is_object() {
                     true => message,
                     false => json!({ "value": message }),

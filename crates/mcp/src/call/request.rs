@@ -1,5 +1,7 @@
 //! What a call sends.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use dynamic::MethodRoute;
 use prost::Message as _;
@@ -7,7 +9,7 @@ use prost_reflect::DynamicMessage;
 use proto::agentplatform::{TaskRequest, ToolRequest};
 use serde_json::{Map, Value, json};
 
-use super::Form;
+use super::{Form, mounted};
 use crate::{
     CallContext, CallError, MeshTool, ToolTarget,
     json::{Numbers, write},
@@ -27,6 +29,8 @@ enum Body {
     Task(TaskRequest),
     Tool(ToolRequest),
     Method(Vec<DynamicMessage>),
+    /// A tool of a mounted server by the server's name for it.
+    Mounted(Arc<str>, Map<String, Value>),
 }
 
 impl Request {
@@ -54,6 +58,7 @@ impl Request {
         let sends_one = match &self.body {
             Body::Task(_) | Body::Tool(_) => true,
             Body::Method(messages) => messages.len() == 1,
+            Body::Mounted(..) => false,
         };
         sends_one && !self.form.is_stream()
     }
@@ -71,6 +76,7 @@ impl Request {
                     .and_then(|it| it.as_str().map(str::to_owned))
                     .unwrap_or_default()
             }
+            Body::Mounted(..) => String::new(),
         };
         match own.is_empty() {
             true => context.session.clone().unwrap_or_default(),
@@ -78,7 +84,7 @@ impl Request {
         }
     }
 
-    pub(crate) fn encode(self) -> Vec<Bytes> {
+    pub(crate) fn encode(self, context: &CallContext, wants_progress: bool) -> Vec<Bytes> {
         match self.body {
             Body::Task(task) => vec![task.encode_to_vec().into()],
             Body::Tool(call) => vec![call.encode_to_vec().into()],
@@ -87,6 +93,9 @@ impl Request {
                 messages
                     .map(|message| message.encode_to_vec().into())
                     .collect()
+            }
+            Body::Mounted(name, arguments) => {
+                vec![mounted::message(&name, arguments, context, wants_progress)]
             }
         }
     }
@@ -103,6 +112,7 @@ impl Request {
                 write(messages.first()?, &mut text, usize::MAX, Numbers::AsNumbers);
                 serde_json::from_str(&text).ok()?
             }
+            Body::Mounted(..) => return None,
         };
         match json {
             Value::Object(fields) => Some(fields),
@@ -173,16 +183,8 @@ fn body(tool: &MeshTool, mut arguments: Map<String, Value>) -> Result<Body, Argu
             arguments,
             &tool.rules,
         )?)),
-        ToolTarget::Mounted { tool: name } => {
-            // As gRPC callers call it: the mount has the schema, and checks the arguments.
-            let arguments = ("arguments".to_owned(), Value::Object(arguments).to_string());
-            Ok(Body::Tool(ToolRequest {
-                tool_id: id,
-                operation: name.to_string(),
-                parameters: [arguments].into(),
-                session_id: String::new(),
-            }))
-        }
+        // The mount has the schema, and its server checks the arguments.
+        ToolTarget::Mounted { tool: name } => Ok(Body::Mounted(Arc::clone(name), arguments)),
         ToolTarget::Builtin(builtin) => Err(ArgumentError::new(format!(
             "{} is the gateway's own",
             builtin.name()

@@ -16,7 +16,8 @@ pub(crate) struct Ticker {
     is_wanted: bool,
     began: Instant,
     next: Instant,
-    reports: u32,
+    /// The latest `progress`.
+    latest: f64,
 }
 
 impl Ticker {
@@ -27,7 +28,7 @@ impl Ticker {
             is_wanted,
             began,
             next: began + INTERVAL,
-            reports: 0,
+            latest: 0.0,
         }
     }
 
@@ -55,15 +56,83 @@ impl Ticker {
         }
     }
 
+    /// Passes a report on that the service itself made.
+    pub(crate) async fn pass(&mut self, progress: &mut impl ProgressSink, mut report: Progress) {
+        self.next = Instant::now() + INTERVAL;
+        // It grows, whatever the service says and whatever was said of it before.
+        let least = self.latest + (self.latest * 1e-9).max(1e-9);
+        self.latest = report.progress.max(least);
+        report.progress = self.latest;
+        progress.report(report).await;
+    }
+
     /// Reports now.
     pub(crate) async fn report(&mut self, progress: &mut impl ProgressSink, text: Option<String>) {
         self.next = Instant::now() + INTERVAL;
-        self.reports = self.reports.saturating_add(1);
+        self.latest += 1.0;
         let report = Progress {
-            progress: f64::from(self.reports),
+            progress: self.latest,
             total: None,
             message: text,
         };
         progress.report(report).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::time::{advance, sleep};
+
+    use super::*;
+
+    struct Kept(Vec<Progress>);
+
+    impl ProgressSink for Kept {
+        fn is_wanted(&self) -> bool {
+            true
+        }
+
+        async fn report(&mut self, progress: Progress) {
+            self.0.push(progress);
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_quiet_call_is_reported_every_ten_seconds() {
+        let mut kept = Kept(Vec::new());
+        let mut ticker = Ticker::new(&"agent-echo".into(), true);
+        ticker
+            .during(sleep(Duration::from_secs(35)), &mut kept)
+            .await;
+        assert_eq!(kept.0.len(), 3);
+        assert_eq!(
+            kept.0[1].message.as_deref(),
+            Some("agent-echo has been at it for 20 s")
+        );
+        let told = Progress {
+            progress: 1.0,
+            total: Some(4.0),
+            message: None,
+        };
+        ticker.pass(&mut kept, told).await;
+        advance(Duration::from_secs(1)).await;
+        ticker.report(&mut kept, None).await;
+        assert!(
+            kept.0
+                .windows(2)
+                .all(|pair| pair[0].progress < pair[1].progress),
+            "{:?}",
+            kept.0
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn nobody_is_told_what_nobody_wants_to_know() {
+        let mut ticker = Ticker::new(&"agent-echo".into(), false);
+        let mut kept = Kept(Vec::new());
+        ticker
+            .during(sleep(Duration::from_secs(35)), &mut kept)
+            .await;
+        assert!(kept.0.is_empty());
     }
 }

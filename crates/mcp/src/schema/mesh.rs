@@ -47,6 +47,20 @@ pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: boo
     schema
 }
 
+/// What an operation of a tool answers, by the schema of its result as the tool gives it. What is
+/// structured is an object, so a list is its `result`. `None` for a text that is no schema of either.
+#[must_use]
+pub fn operation_output_schema(text: &str) -> Option<Value> {
+    let schema: Value = serde_json::from_str(text).ok()?;
+    match schema["type"].as_str()? {
+        "object" => Some(schema),
+        "array" => Some(
+            json!({"type": "object", "properties": {"result": schema}, "required": ["result"]}),
+        ),
+        _ => None,
+    }
+}
+
 /// What agents and workers answer.
 #[must_use]
 pub fn task_output_schema() -> Value {

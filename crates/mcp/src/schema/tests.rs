@@ -228,3 +228,18 @@ fn parameters_of_tools_and_workers_are_typed() {
     assert!(validator.is_valid(&json!({"operation": "x", "city": "y", "days": 3})));
     assert!(!validator.is_valid(&json!({"city": "y"})));
 }
+
+#[test]
+fn the_result_of_an_operation_is_an_object() {
+    let object = json!({"type": "object", "properties": {"a": {"type": "number"}}});
+    assert_eq!(
+        operation_output_schema(&object.to_string()),
+        Some(object.clone())
+    );
+    let list =
+        operation_output_schema(r#"{"type": "array", "items": {"type": "object"}}"#).unwrap();
+    assert_eq!(list["properties"]["result"]["type"], "array");
+    for other in ["", "{", "true", r#"{"type": "string"}"#, r#"{"anyOf": []}"#] {
+        assert_eq!(operation_output_schema(other), None, "{other}");
+    }
+}

@@ -33,7 +33,7 @@ impl TaskId {
         let answer = match form {
             Form::Task => Answer::Task,
             Form::Tool { .. } => Answer::Tool,
-            Form::Message(_) | Form::Stream(_) | Form::Json => Answer::Message,
+            Form::Message(_) | Form::Stream(_) | Form::Json | Form::Mounted => Answer::Message,
         };
         Self {
             job: job.clone(),
