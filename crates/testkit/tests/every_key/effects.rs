@@ -190,6 +190,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("command_timeout", Changed("a_command_that_nobody_answers_is_504_and_is_carried_out_later")),
     ("max_queued_runs", Changed("too_many_waiting_runs_and_the_predecessors_limits_are_429")),
     ("run_retention", Changed("runs_are_kept_as_long_as_the_key_or_their_workflow_says")),
+    ("approval_url", Changed("a_link_leads_to_the_gateway_and_is_what_its_secret_signed")),
     ("approval_secret", Changed("a_signed_link_lets_one_person_decide_on_one_approval_until_it_expires")),
     ("minute_requests", Changed("too_many_waiting_runs_and_the_predecessors_limits_are_429")),
     ("minute_simple_runs", Changed("runs_of_each_size_have_a_limit_of_their_own")),
