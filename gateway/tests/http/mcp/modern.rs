@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MODERN, eventually, listed, modern, modern_request, with_echo};
+use super::{MODERN, eventually, modern, modern_request, with_echo};
 use crate::support::{beside, embedded, read};
 
 #[tokio::test]
