@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MODERN, eventually, listed, modern, modern_request, with_echo};
+use super::{MODERN, eventually, modern, modern_request, with_echo};
 use crate::support::{beside, embedded, read};
 
 #[tokio::test]
@@ -266,8 +266,9 @@ async fn what_is_no_message_is_refused() {
 
 #[tokio::test]
 async fn pages_go_on_behind_a_name() {
-    let (gateway, _echo) = with_echo(&[("mcp_page", "1"), ("mcp_list_ttl", "7s")]).await;
-    let fs = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
+    let gateway = embedded(&[("mcp_page", "1"), ("mcp_list_ttl", "7s")]).await;
+    let _echo = beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
+    let _weather = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
     eventually(async || {
         let mut names = Vec::new();
         let mut cursor = Value::Null;
@@ -294,20 +295,15 @@ async fn pages_go_on_behind_a_name() {
         sorted.sort();
         sorted.dedup();
         assert_eq!(names, sorted, "each once, by name");
-        eprintln!("{names:?}");
         names.iter().any(|name| name.starts_with("weather"))
     })
     .await;
-    drop(fs);
 }
 
 #[tokio::test]
 async fn a_large_mesh_is_searched() {
-    let (gateway, _echo) = with_echo(&[
-        ("mcp_always", "echo-agent"),
-        ("mcp_listing", "search"),
-    ])
-    .await;
+    let (gateway, _echo) =
+        with_echo(&[("mcp_always", "echo-agent"), ("mcp_listing", "search")]).await;
     let path = "/mcp";
     let list = read(modern_request(&gateway, path, "tools/list", json!({})))
         .await
@@ -345,7 +341,9 @@ async fn mcp_has_a_port_of_its_own() {
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    let request = client.post(url("/mcp")).header("content-type", "application/json");
+    let request = client
+        .post(url("/mcp"))
+        .header("content-type", "application/json");
     let answer = read(request.body(ping)).await;
     assert_eq!(answer.json()["result"], json!({}));
     assert_eq!(read(client.get(url("/readyz"))).await.status, 200);
