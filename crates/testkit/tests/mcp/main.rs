@@ -8,3 +8,4 @@ mod guide;
 mod live;
 mod load;
 mod support;
+mod tasks;
