@@ -10,3 +10,4 @@ mod load;
 mod long;
 mod mounts;
 mod support;
+mod tasks;
