@@ -203,9 +203,9 @@ lists() {
     wait $beside
   done
   sleep 2; before=$(measure memory "$GATEWAY_ID")
-  mkfifo "$WORK/hold"; run streams python3 scripts/bench-mcp/measure.py listen "http://$GATEWAY/mcp" 1000 <"$WORK/hold"
-  exec 9>"$WORK/hold"; until_true 60 'the streams' grep -q open "$WORK/streams.log"
-  sleep 2; after=$(measure memory "$GATEWAY_ID"); exec 9>&-
+  run streams python3 scripts/bench-mcp/measure.py listen "http://$GATEWAY/mcp" 1000
+  until_true 60 'the streams' grep -q open "$WORK/streams.log"
+  sleep 2; after=$(measure memory "$GATEWAY_ID")
   say "{\"what\":\"an open listen stream\",\"bytes\":$(((after - before) / 1000))}" | tee -a "$KEPT/memory"
   ended
 }
