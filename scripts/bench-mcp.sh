@@ -219,7 +219,7 @@ table() {
     def short: if . >= 100 then round elif . >= 1 then . * 10 | round / 10 else . * 1000 | round / 1000 end;
     (map(select(.who == $peer)) | map({key: (.round | tostring), value: .us}) | from_entries) as $beside
     | group_by(.who) | map({ who: .[0].who, us: map(.us) | median, rate: map(.rate) | median, p50: map(.p50) | median, p99: map(.p99) | median,
-        ratio: [.[] | select($beside[.round | tostring]) | .us / $beside[.round | tostring]] | if length > 0 then median else null end })
+        ratio: ([.[] | select($beside[.round | tostring]) | .us / $beside[.round | tostring]] | if length > 0 then median else null end) })
     | sort_by(.us)[] | "| \(.who) | \(.us | short) | \(if .ratio then .ratio | short else "–" end) | \(.rate | round) | \(.p50 | short) | \(.p99 | short) |"' "$KEPT/$1"
 }
 
