@@ -248,7 +248,8 @@ report() {
 
 	## Lists
 
-	1,000 tools of 200 services; a page has 200. The SDK's stock handler serves the same page.
+	1,000 tools of 200 services; a page has 200. The SDK's stock handler serves the same page. The CPU of the line beside calls
+	has the calls' in it: that line is for its latency.
 
 	$(table lists 'the SDK, the same page')
 
