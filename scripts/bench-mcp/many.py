@@ -46,7 +46,8 @@ server.start()
 for number in range(names):
     name = f"shop-{number:03}"
     check = {"TTL": "24h", "Status": "passing"}
-    registration = {"ID": name, "Name": name, "Address": "127.0.0.1", "Port": port, "Check": check, "Meta": {"mcp": "*"}}
+    registration = {"ID": name, "Name": name, "Tags": ["grpc"], "Meta": {"mcp": "*"}}
+    registration |= {"Address": "127.0.0.1", "Port": port, "Check": check}
     request = urllib.request.Request(
         f"http://{consul}/v1/agent/service/register", json.dumps(registration).encode(), method="PUT"
     )

@@ -2,12 +2,13 @@
 
 usage: measure.py cpu PID          nanoseconds of CPU of it and its children
        measure.py memory PID       resident bytes of it
-       measure.py listen URL N     opens N listen streams, says so, and holds them until its input ends
+       measure.py listen URL N     opens N listen streams, says so, and holds them until it is ended
 """
 
 import glob
 import json
 import os
+import signal
 import socket
 import sys
 from urllib.parse import urlsplit
@@ -54,7 +55,7 @@ def listen(url, count):
         assert b" 200 " in answer.split(b"\r\n")[0], answer
         streams.append(stream)
     print("open", flush=True)
-    sys.stdin.read()
+    signal.pause()
 
 
 what, *rest = sys.argv[1:]
