@@ -137,14 +137,14 @@ impl McpServer {
             arguments = inner;
             is_inner = true;
         }
+        if asker.era.is_modern() && !is_inner {
+            let repeated = self.lists.param_headers(&view, &tool.name);
+            headers::check_params(headers, &repeated, &arguments)?;
+        }
         if let ToolTarget::Mounted { tool: named } = &tool.target
             && asker.era.is_modern()
             && !is_inner
         {
-            let params_of = self.lists.param_headers(&view, &tool.name);
-            if !params_of.is_empty() {
-                headers::check_params(headers, &params_of, &arguments)?;
-            }
             return Ok(Started::Mounted {
                 tool: Arc::clone(&tool),
                 message: mounted::renamed(request, named)?,

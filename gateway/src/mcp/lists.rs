@@ -267,12 +267,9 @@ fn is_search(tool: &MeshTool) -> bool {
     matches!(tool.target, ToolTarget::Builtin(SearchTools | CallTool))
 }
 
-/// The tools whose schemas mark arguments for headers. Only mounted ones can.
+/// The tools whose schemas mark arguments for headers.
 fn marked(tools: &[Arc<MeshTool>]) -> HashMap<String, Vec<ParamHeader>> {
-    let mounted = tools
-        .iter()
-        .filter(|tool| matches!(tool.target, ToolTarget::Mounted { .. }));
-    let marked = mounted.filter_map(|tool| {
+    let marked = tools.iter().filter_map(|tool| {
         let text = std::str::from_utf8(&tool.json).ok()?;
         let params = text
             .contains("\"x-mcp-header\"")
