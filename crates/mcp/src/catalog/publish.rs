@@ -7,7 +7,7 @@ use std::{
 
 use super::{
     follow::Entry,
-    prompts, resources,
+    mounts, prompts, resources,
     snapshot::{
         CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Versions,
         ViewParts, named,
@@ -130,17 +130,21 @@ impl Publisher {
         let about = entry.built.as_ref().and_then(|built| built.about.as_ref());
         let before = self.last.services.get(&entry.service.name);
         let known = before.map(|before| &before.parts);
-        let resources: Vec<Arc<MeshResource>> = about
-            .and_then(|about| resources::of(&entry.service, about, version))
-            .map(
-                |resource| match known.and_then(|known| known.resources.first()) {
+        let text = about.and_then(|about| resources::of(&entry.service, about, version));
+        let listed = entry.built.iter().flat_map(|built| &built.resources);
+        let listed = listed.filter_map(|it| mounts::resource(it, &entry.service.name, version));
+        let resources: Vec<Arc<MeshResource>> = text
+            .into_iter()
+            .chain(listed)
+            .map(|resource| {
+                let mut before = known.iter().flat_map(|known| &known.resources);
+                match before.find(|before| before.uri == resource.uri) {
                     Some(known) if known.text == resource.text && known.json == resource.json => {
                         Arc::clone(known)
                     }
                     _ => Arc::new(resource),
-                },
-            )
-            .into_iter()
+                }
+            })
             .collect();
         let whole = own
             .iter()

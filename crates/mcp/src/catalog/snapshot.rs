@@ -86,18 +86,18 @@ pub struct CatalogView {
 /// A text about a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshResource {
-    /// `agent://echo-agent`.
+    /// `agent://echo-agent`, or `mount://files/file:///notes.md`.
     pub uri: String,
-    /// The public id of the service.
+    /// The public id of the service, or the name that a mount gives it.
     pub name: String,
     /// Its name for people.
     pub title: String,
     /// What it does.
     pub description: String,
-    /// `text/markdown`.
+    /// `text/markdown`; empty where its mount says it.
     pub mime_type: &'static str,
-    /// The text.
-    pub text: Arc<str>,
+    /// The text; `None` where its mount is asked for it.
+    pub text: Option<Arc<str>>,
     /// Its entry in `resources/list`.
     pub json: Bytes,
     /// Consul name of the service.

@@ -217,7 +217,11 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
         "worker://itinerary-worker",
     ];
     assert_eq!(uris, expected);
-    let text = &all.resource("tool://weather-tool").unwrap().text;
+    let text_of = |snapshot: &CatalogSnapshot| {
+        let resource = snapshot.all().resource("tool://weather-tool");
+        resource.unwrap().text.clone().unwrap()
+    };
+    let text = text_of(&snapshot);
     assert!(
         text.contains("`get_forecast`") && text.contains(": passing"),
         "{text}"
@@ -228,15 +232,7 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
     // What an instance's health is changes its text, and no list.
     let id = running[1].instance_id.clone();
     memory.set_health(&id, Health::Warning);
-    let later = world
-        .until(|it| {
-            it.all()
-                .resource("tool://weather-tool")
-                .unwrap()
-                .text
-                .contains(": warning")
-        })
-        .await;
+    let later = world.until(|it| text_of(it).contains(": warning")).await;
     assert_eq!(later.all().resources_version, all.resources_version);
     assert_eq!(later.all().tools_version, all.tools_version);
     assert_ne!(
