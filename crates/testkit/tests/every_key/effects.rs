@@ -180,7 +180,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("mcp_max_schema", Changed("a_schema_stays_within_its_size")),
     ("mcp_max_result", Changed("a_stream_is_cut_at_a_thousand_messages_and_at_its_bytes")),
     ("mcp_call_timeout", Changed("a_late_answer_is_an_error_and_a_dropped_call_is_cancelled")),
-    ("mcp_task_timeout", Changed("a_call_that_takes_longer_becomes_a_task_of_its_caller")),
+    ("mcp_task_timeout", Changed("a_job_ends_at_its_time_and_a_method_that_is_gone_fails_its_task")),
     ("mcp_task_after", Changed("a_call_that_takes_longer_becomes_a_task_of_its_caller")),
     ("mcp_wait", Changed("who_knows_no_tasks_gets_a_result_that_names_the_job")),
     ("mcp_router_addr", Changed("calls_go_through_the_router_that_the_key_names")),
