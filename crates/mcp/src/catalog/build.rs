@@ -7,6 +7,7 @@ use directory::{Descriptors, Directory, Service, own_entry};
 use dynamic::FilePool;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use proto::agentplatform::{AgentInfo, ToolInfo, ToolOperation, ToolParameter, WorkerInfo};
+use serde_json::Value;
 use service::ServiceKind;
 use tonic::Status;
 

@@ -131,7 +131,7 @@ impl Follower {
         let mut settings = self.settings.changes();
         let (mut has_directory, mut has_settings) = (true, true);
         let mut known = Arc::clone(&directory.borrow_and_update());
-        self.apply(&known);
+        self.apply(&known, false);
         loop {
             let now = Instant::now();
             self.ask_again(now);
@@ -145,12 +145,12 @@ impl Follower {
                 changed = directory.changed(), if has_directory => {
                     has_directory = changed.is_ok();
                     known = Arc::clone(&directory.borrow_and_update());
-                    self.apply(&known);
+                    self.apply(&known, false);
                 }
                 changed = settings.changed(), if has_settings => {
                     has_settings = changed.is_ok();
                     settings.borrow_and_update();
-                    self.apply(&known);
+                    self.apply(&known, true);
                 }
                 Some(built) = self.builds.join_next() => {
                     // A question that was dropped has no answer.
@@ -170,8 +170,8 @@ impl Follower {
         }
     }
 
-    /// The directory has changed, or the settings have.
-    fn apply(&mut self, snapshot: &DirectorySnapshot) {
+    /// The directory has changed, or the settings have: then every service is looked at.
+    fn apply(&mut self, snapshot: &DirectorySnapshot, settings: bool) {
         let mut gone: Vec<Arc<str>> = self.entries.keys().cloned().collect();
         gone.retain(|name| snapshot.by_name(name).is_none());
         for name in gone {
@@ -182,7 +182,12 @@ impl Follower {
         }
         let services: Vec<_> = snapshot.services().cloned().collect();
         for service in services {
-            self.apply_service(service);
+            let known = self.entries.get(&service.name);
+            // Most services are the same value as before.
+            let same = known.is_some_and(|known| Arc::ptr_eq(&known.service, &service));
+            if settings || !same {
+                self.apply_service(service);
+            }
         }
         self.change();
     }
