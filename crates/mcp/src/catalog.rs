@@ -8,6 +8,7 @@ mod build;
 mod follow;
 mod keys;
 mod methods;
+mod mounts;
 pub mod prompts;
 mod publish;
 pub mod resources;

@@ -40,6 +40,7 @@ pub use catalog::{
 pub use context::{CallContext, Progress, ProgressSink};
 pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;
+pub use mounted::MountClient;
 pub use result::{CallError, CallOutcome, Content, JsonText, ToolResult};
 pub use tasks::{TaskView, Tasks};
 pub use tool::{Annotations, MeshTool, ToolDefinition, ToolTarget};

@@ -7,18 +7,21 @@ use directory::{Descriptors, Directory, Service, own_entry};
 use dynamic::FilePool;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use proto::agentplatform::{AgentInfo, ToolInfo, ToolOperation, ToolParameter, WorkerInfo};
+use serde_json::Value;
 use service::ServiceKind;
 use tonic::Status;
 
 use super::{
     about::{About, sentences},
     methods::{
-        EXECUTE_TASK, EXECUTE_TOOL, Exposure, PLATFORM, PROCESS_TASK, Verdict, is_infrastructure,
+        EXECUTE_TASK, EXECUTE_TOOL, Exposure, MOUNT, PLATFORM, PROCESS_TASK, Verdict,
+        is_infrastructure,
     },
+    mounts,
     sets::DescriptorSets,
 };
 use crate::{
-    Annotations, MeshTool, PreparedCall, ToolDefinition, ToolTarget,
+    Annotations, MeshTool, MountClient, PreparedCall, ToolDefinition, ToolTarget,
     schema::{self, SchemaOptions},
     text::{MAX_DESCRIPTION, clean},
 };
@@ -45,6 +48,8 @@ pub(super) struct ServiceTools {
     /// Why something of it is missing.
     pub(super) problem: Option<String>,
     pub(super) left_out: Vec<LeftOut>,
+    /// Resources of a mount, as it lists them.
+    pub(super) resources: Vec<Value>,
 }
 
 /// A tool before it has its name.
@@ -183,7 +188,11 @@ impl Builder {
             .unwrap_or_default();
         let (operations, parameters) = (info.operations.clone(), info.parameters.clone());
         let about = About::tool(service, info);
-        if exposure.has(EXECUTE_TOOL) {
+        let is_mount = service.grpc_services.iter().any(|name| name == MOUNT);
+        if exposure.has(EXECUTE_TOOL) && is_mount {
+            let named = Named::method(service, exposure, EXECUTE_TOOL);
+            self.mounted(service, &named, found).await?;
+        } else if exposure.has(EXECUTE_TOOL) {
             let named = Named::method(service, exposure, EXECUTE_TOOL);
             if operations.is_empty() {
                 let definition = ToolDefinition {
@@ -203,6 +212,33 @@ impl Builder {
             }
         }
         found.about = Some(about);
+        Ok(())
+    }
+
+    /// The tools and resources of a mounted MCP server, with all that it says of them.
+    async fn mounted(
+        &self,
+        service: &Service,
+        named: &Named<'_>,
+        found: &mut ServiceTools,
+    ) -> Result<(), Status> {
+        let client = MountClient::new(self.directory.mesh().clone());
+        let entries = mounts::list(&client, &service.name, "tools").await?;
+        let (given, mut refused) = (entries.len(), 0);
+        for entry in entries {
+            match mounts::definition(entry) {
+                Some((name, definition)) => found.tools.push(named.mounted(&name, definition)),
+                None => refused += 1,
+            }
+        }
+        if refused > 0 {
+            found.report(format!(
+                "{refused} of its {given} tools have no usable definition"
+            ));
+        }
+        // Most servers have none, and say that they do not know the method.
+        let resources = mounts::list(&client, &service.name, "resources").await;
+        found.resources = resources.unwrap_or_default();
         Ok(())
     }
 
@@ -388,6 +424,24 @@ impl<'a> Named<'a> {
     fn whole(&self, definition: ToolDefinition, target: ToolTarget) -> ServiceTool {
         let id = self.service.public_id.clone();
         self.tool(definition, target, &self.path, id.clone(), id)
+    }
+
+    fn mounted(&self, name: &str, definition: ToolDefinition) -> ServiceTool {
+        let declared = definition.annotations;
+        let named = Self {
+            annotations: Annotations {
+                read_only: declared.read_only.or(self.annotations.read_only),
+                destructive: declared.destructive.or(self.annotations.destructive),
+                idempotent: declared.idempotent.or(self.annotations.idempotent),
+                open_world: declared.open_world,
+            },
+            path: self.path.clone(),
+            ..*self
+        };
+        let identity = format!("{}#{name}", self.path);
+        let wanted = format!("{}__{name}", self.service.public_id);
+        let target = ToolTarget::Mounted { tool: name.into() };
+        named.tool(definition, target, &identity, wanted, name.to_owned())
     }
 
     fn operation(&self, about: &About, operation: ToolOperation) -> ServiceTool {

@@ -7,7 +7,7 @@ use directory::{DirectorySnapshot, Service};
 use discovery::ServiceKind;
 use service::ToolSettings;
 use tokio::{
-    sync::{Semaphore, watch},
+    sync::{Semaphore, mpsc, watch},
     task::{AbortHandle, JoinSet},
     time::{Instant, sleep_until},
 };
@@ -17,6 +17,7 @@ use super::{
     ToolSettingsSource,
     build::{Builder, ServiceTools},
     methods::{Exposure, MOUNT},
+    mounts,
     publish::Publisher,
     snapshot::CatalogSnapshot,
 };
@@ -42,6 +43,8 @@ pub(super) struct Entry {
     /// What the last question was about.
     asked: Option<Question>,
     asking: Option<AbortHandle>,
+    /// Hears of changes of a mount's lists.
+    listening: Option<AbortHandle>,
     /// When to ask again because something was missing, and the pause after that.
     again: Option<Instant>,
     pause: Duration,
@@ -64,7 +67,13 @@ impl Entry {
         self.service.grpc_services.iter().any(|name| name == MOUNT)
     }
 
-    fn is_settled(&self) -> bool {
+    fn end(self) {
+        for task in [self.asking, self.listening].into_iter().flatten() {
+            task.abort();
+        }
+    }
+
+    const fn is_settled(&self) -> bool {
         self.asking.is_none()
     }
 }
@@ -80,6 +89,9 @@ pub(super) struct Follower {
     entries: BTreeMap<Arc<str>, Entry>,
     builds: JoinSet<(Arc<str>, u64, ServiceTools)>,
     permits: Arc<Semaphore>,
+    listeners: JoinSet<()>,
+    /// Mounts whose lists have changed.
+    mounts: (mpsc::Sender<Arc<str>>, mpsc::Receiver<Arc<str>>),
     questions: u64,
     ready: bool,
     /// When to publish what has changed.
@@ -105,6 +117,8 @@ impl Follower {
             entries: BTreeMap::new(),
             builds: JoinSet::new(),
             permits: Arc::new(Semaphore::new(AT_A_TIME)),
+            listeners: JoinSet::new(),
+            mounts: mpsc::channel(AT_A_TIME),
             questions: 0,
             ready: false,
             due: None,
@@ -117,7 +131,7 @@ impl Follower {
         let mut settings = self.settings.changes();
         let (mut has_directory, mut has_settings) = (true, true);
         let mut known = Arc::clone(&directory.borrow_and_update());
-        self.apply(&known);
+        self.apply(&known, false);
         loop {
             let now = Instant::now();
             self.ask_again(now);
@@ -131,12 +145,12 @@ impl Follower {
                 changed = directory.changed(), if has_directory => {
                     has_directory = changed.is_ok();
                     known = Arc::clone(&directory.borrow_and_update());
-                    self.apply(&known);
+                    self.apply(&known, false);
                 }
                 changed = settings.changed(), if has_settings => {
                     has_settings = changed.is_ok();
                     settings.borrow_and_update();
-                    self.apply(&known);
+                    self.apply(&known, true);
                 }
                 Some(built) = self.builds.join_next() => {
                     // A question that was dropped has no answer.
@@ -144,26 +158,36 @@ impl Follower {
                         self.take(&name, number, tools);
                     }
                 }
+                Some(name) = self.mounts.1.recv() => {
+                    let asked = self.entries.get(&name).and_then(|entry| entry.asked.clone());
+                    if let Some(question) = asked {
+                        self.ask(&name, question, true);
+                    }
+                }
+                Some(_) = self.listeners.join_next() => {}
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
     }
 
-    /// The directory has changed, or the settings have.
-    fn apply(&mut self, snapshot: &DirectorySnapshot) {
+    /// The directory has changed, or the settings have: then every service is looked at.
+    fn apply(&mut self, snapshot: &DirectorySnapshot, settings: bool) {
         let mut gone: Vec<Arc<str>> = self.entries.keys().cloned().collect();
         gone.retain(|name| snapshot.by_name(name).is_none());
         for name in gone {
             if let Some(entry) = self.entries.remove(&name) {
                 info!(service = %name, "its tools have left");
-                if let Some(asking) = entry.asking {
-                    asking.abort();
-                }
+                entry.end();
             }
         }
         let services: Vec<_> = snapshot.services().cloned().collect();
         for service in services {
-            self.apply_service(service);
+            let known = self.entries.get(&service.name);
+            // Most services are the same value as before.
+            let same = known.is_some_and(|known| Arc::ptr_eq(&known.service, &service));
+            if settings || !same {
+                self.apply_service(service);
+            }
         }
         self.change();
     }
@@ -178,6 +202,7 @@ impl Follower {
             settings: settings.clone(),
             asked: None,
             asking: None,
+            listening: None,
             again: None,
             pause: FIRST_PAUSE,
         });
@@ -186,6 +211,20 @@ impl Follower {
             entry.settings = settings;
         }
         entry.service = service;
+        let listens = entry.is_mount() && entry.service.is_serving() && !entry.exposure.is_off();
+        match (&entry.listening, listens) {
+            (None, true) => {
+                let mesh = self.builder.directory.mesh().clone();
+                let (name, changed) = (Arc::clone(&entry.service.name), self.mounts.0.clone());
+                let listening = mounts::listen(mesh, name, changed);
+                entry.listening = Some(self.listeners.spawn(listening));
+            }
+            (Some(listening), false) => {
+                listening.abort();
+                entry.listening = None;
+            }
+            (None, false) | (Some(_), true) => {}
+        }
         let known = &entry.service;
         let question = Question {
             kind: known.kind,

@@ -7,9 +7,9 @@ use std::{
 
 use super::{
     follow::Entry,
-    prompts, resources,
+    mounts, prompts, resources,
     snapshot::{
-        CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Versions,
+        CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Source, Versions,
         ViewParts, named,
     },
 };
@@ -127,20 +127,36 @@ impl Publisher {
         problem: Option<String>,
         version: u64,
     ) -> Arc<CatalogService> {
-        let about = entry.built.as_ref().and_then(|built| built.about.as_ref());
         let before = self.last.services.get(&entry.service.name);
+        let source = Source {
+            service: Arc::clone(&entry.service),
+            built: entry.built.clone(),
+            listed: own.iter().map(|(_, tool)| Arc::clone(tool)).collect(),
+        };
+        if let Some(before) = before
+            && before.source.is(&source)
+            && before.mode == entry.exposure.mode
+            && before.problem == problem
+        {
+            return Arc::clone(before);
+        }
+        let about = entry.built.as_ref().and_then(|built| built.about.as_ref());
         let known = before.map(|before| &before.parts);
-        let resources: Vec<Arc<MeshResource>> = about
-            .and_then(|about| resources::of(&entry.service, about, version))
-            .map(
-                |resource| match known.and_then(|known| known.resources.first()) {
+        let text = about.and_then(|about| resources::of(&entry.service, about, version));
+        let listed = entry.built.iter().flat_map(|built| &built.resources);
+        let listed = listed.filter_map(|it| mounts::resource(it, &entry.service.name, version));
+        let resources: Vec<Arc<MeshResource>> = text
+            .into_iter()
+            .chain(listed)
+            .map(|resource| {
+                let mut before = known.iter().flat_map(|known| &known.resources);
+                match before.find(|before| before.uri == resource.uri) {
                     Some(known) if known.text == resource.text && known.json == resource.json => {
                         Arc::clone(known)
                     }
                     _ => Arc::new(resource),
-                },
-            )
-            .into_iter()
+                }
+            })
             .collect();
         let whole = own
             .iter()
@@ -176,6 +192,7 @@ impl Publisher {
             tools: local.iter().map(|(_, tool)| tool.name.clone()).collect(),
             problem,
             left_out: built.map_or_else(Vec::new, |built| built.left_out.clone()),
+            source,
             parts: ViewParts {
                 tools: local,
                 resources,

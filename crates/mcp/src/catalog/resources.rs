@@ -5,23 +5,28 @@ use std::sync::Arc;
 use directory::Service;
 use dynamic::{CallHead, DynamicClient, MethodRoute};
 use prost::Message as _;
-use proto::agentplatform::{ToolParameter, ToolRequest, ToolResponse};
+use proto::{
+    agentplatform::{ToolParameter, ToolRequest, ToolResponse},
+    mesh::v1::McpMessage,
+};
 use serde_json::{Value, json};
 use service::ServiceKind;
 
 use super::{
     about::{About, scheme},
-    prompts,
+    mounts, prompts,
     snapshot::{CatalogView, MeshResource},
 };
 use crate::{
     CallError,
+    rpc::{self, Message},
     text::{MAX_DESCRIPTION, clean},
 };
 
 const MARKDOWN: &str = "text/markdown";
 /// The tool that keeps the files of runs.
 const FILES: &str = "tool-fs";
+const MOUNT_CALL: &str = "mesh.v1.McpService/Call";
 const EXECUTE_TOOL: &str = "agentplatform.ToolService/ExecuteTool";
 /// Completions at most, as MCP has it.
 const MAX_COMPLETIONS: usize = 100;
@@ -46,7 +51,7 @@ pub(super) fn of(service: &Service, about: &About, version: u64) -> Option<MeshR
         title,
         description,
         mime_type: MARKDOWN,
-        text: text(service, about).into(),
+        text: Some(text(service, about).into()),
         json: entry.to_string().into(),
         service: Arc::clone(&service.name),
         version,
@@ -169,13 +174,59 @@ pub async fn read(
 ) -> Result<Value, CallError> {
     let contents = |mime: &str, text: &str| json!({"contents": [{"uri": uri, "mimeType": mime, "text": text}]});
     if let Some(resource) = view.resource(uri) {
-        return Ok(contents(resource.mime_type, &resource.text));
+        return match &resource.text {
+            Some(text) => Ok(contents(resource.mime_type, text)),
+            None => read_mounted(client, resource, head).await,
+        };
     }
     let (run, file) = run_file(uri).ok_or_else(|| unknown(uri))?;
     let result = files(view, client, head, "file_read_safe", &run, Some(&file)).await?;
     let result = result.ok_or_else(|| unknown(uri))?;
     let text = result["content"].as_str().unwrap_or_default();
     Ok(contents(mime_type(&file), text))
+}
+
+/// A resource of a mount, which names it otherwise.
+async fn read_mounted(
+    client: &DynamicClient,
+    resource: &MeshResource,
+    head: CallHead,
+) -> Result<Value, CallError> {
+    let failed = |status: tonic::Status| {
+        CallError::internal(format!("the mount does not answer: {}", status.message()))
+    };
+    let begin = mounts::uri(&resource.service, "");
+    let inner = resource.uri.strip_prefix(&begin).unwrap_or_default();
+    let message = McpMessage {
+        message: mounts::request("resources/read", json!({"uri": inner})),
+        related_request: Vec::new(),
+    };
+    let route = MethodRoute::new(&resource.service, MOUNT_CALL).map_err(failed)?;
+    let sent = client.send_bytes(&route, head, vec![message.encode_to_vec().into()]);
+    let mut answers = sent.await.map_err(failed)?;
+    while let Some(bytes) = answers.next().await.map_err(failed)? {
+        let answer = McpMessage::decode(bytes);
+        let answer = answer.map_err(|error| CallError::internal(error.to_string()))?;
+        let Ok(Message::Response(response)) = rpc::parse_one(&answer.message) else {
+            continue;
+        };
+        let Ok(result) = response.outcome else {
+            return Err(unknown(&resource.uri));
+        };
+        let mut result: Value = serde_json::from_str(result.get())
+            .map_err(|error| CallError::internal(error.to_string()))?;
+        let contents = result["contents"].as_array_mut().into_iter().flatten();
+        for content in contents {
+            let uri = content["uri"].as_str().unwrap_or_default();
+            content["uri"] = json!(mounts::uri(&resource.service, uri));
+        }
+        if let Some(fields) = result.as_object_mut() {
+            // What it is called here is for the gateway to say.
+            fields.remove("resultType");
+        }
+        return Ok(result);
+    }
+    Err(CallError::internal("the mount has ended without an answer"))
 }
 
 /// What a variable of a template or an argument of a prompt may be, for what is typed so far.

@@ -6,9 +6,10 @@ use std::{
 };
 
 use bytes::Bytes;
+use directory::Service;
 use service::ServiceKind;
 
-use super::build::LeftOut;
+use super::build::{LeftOut, ServiceTools};
 use crate::MeshTool;
 
 /// All tools, resources and prompts of the mesh, as of one moment.
@@ -41,8 +42,34 @@ pub struct CatalogService {
     pub problem: Option<String>,
     /// Methods that the setting names and that are no tools all the same.
     pub left_out: Vec<LeftOut>,
+    /// What it was made of: the same makes the same.
+    pub(super) source: Source,
     pub(super) parts: ViewParts,
     pub(super) view: OnceLock<Arc<CatalogView>>,
+}
+
+/// What the catalog's words about a service come from.
+#[derive(Debug)]
+pub(super) struct Source {
+    pub(super) service: Arc<Service>,
+    pub(super) built: Option<Arc<ServiceTools>>,
+    /// Its tools under their names, in the order of `built`.
+    pub(super) listed: Vec<Arc<MeshTool>>,
+}
+
+impl Source {
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let built = match (&self.built, &other.built) {
+            (Some(a), Some(b)) => Arc::ptr_eq(a, b),
+            (None, None) => true,
+            _ => false,
+        };
+        let listed = self.listed.iter().zip(&other.listed);
+        built
+            && Arc::ptr_eq(&self.service, &other.service)
+            && self.listed.len() == other.listed.len()
+            && listed.into_iter().all(|(a, b)| Arc::ptr_eq(a, b))
+    }
 }
 
 /// What a service's own view is made of, when it is asked for.
@@ -86,18 +113,18 @@ pub struct CatalogView {
 /// A text about a service.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshResource {
-    /// `agent://echo-agent`.
+    /// `agent://echo-agent`, or `mount://files/file:///notes.md`.
     pub uri: String,
-    /// The public id of the service.
+    /// The public id of the service, or the name that a mount gives it.
     pub name: String,
     /// Its name for people.
     pub title: String,
     /// What it does.
     pub description: String,
-    /// `text/markdown`.
+    /// `text/markdown`; empty where its mount says it.
     pub mime_type: &'static str,
-    /// The text.
-    pub text: Arc<str>,
+    /// The text; `None` where its mount is asked for it.
+    pub text: Option<Arc<str>>,
     /// Its entry in `resources/list`.
     pub json: Bytes,
     /// Consul name of the service.

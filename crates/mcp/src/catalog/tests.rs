@@ -9,12 +9,18 @@ use discovery::{
     Discovery as _, Health,
     backends::{Consul, ConsulOptions},
 };
-use proto::agentplatform::{
-    ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolOperation,
-    ToolParameter, ToolRequest, ToolResponse,
-    tool_service_server::{ToolService, ToolServiceServer},
+use proto::{
+    agentplatform::{
+        ListToolsRequest, ListToolsResponse, RegistrationResponse, ToolInfo, ToolOperation,
+        ToolParameter, ToolRequest, ToolResponse,
+        tool_service_server::{ToolService, ToolServiceServer},
+    },
+    mesh::v1::{
+        McpMessage,
+        mcp_service_server::{McpService, McpServiceServer},
+    },
 };
-use serde_json::Value;
+use serde_json::{Value, json};
 use service::MethodList;
 use testkit::{
     fixture::{Fixture, foreign, registration, with_meta},
@@ -217,7 +223,11 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
         "worker://itinerary-worker",
     ];
     assert_eq!(uris, expected);
-    let text = &all.resource("tool://weather-tool").unwrap().text;
+    let text_of = |snapshot: &CatalogSnapshot| {
+        let resource = snapshot.all().resource("tool://weather-tool");
+        resource.unwrap().text.clone().unwrap()
+    };
+    let text = text_of(&snapshot);
     assert!(
         text.contains("`get_forecast`") && text.contains(": passing"),
         "{text}"
@@ -228,15 +238,7 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
     // What an instance's health is changes its text, and no list.
     let id = running[1].instance_id.clone();
     memory.set_health(&id, Health::Warning);
-    let later = world
-        .until(|it| {
-            it.all()
-                .resource("tool://weather-tool")
-                .unwrap()
-                .text
-                .contains(": warning")
-        })
-        .await;
+    let later = world.until(|it| text_of(it).contains(": warning")).await;
     assert_eq!(later.all().resources_version, all.resources_version);
     assert_eq!(later.all().tools_version, all.tools_version);
     assert_ne!(
@@ -559,4 +561,146 @@ async fn a_list_is_not_given_before_it_is_true() {
         ready.unwrap().all().tools.is_empty(),
         "an empty mesh has no tools"
     );
+}
+
+/// A mounted MCP server of few words: it lists what it has, and tells when that changes.
+#[derive(Clone, Debug)]
+struct Mount {
+    tools: watch::Sender<Vec<&'static str>>,
+}
+
+type Messages = std::pin::Pin<
+    Box<dyn tokio_stream::Stream<Item = Result<McpMessage, Status>> + Send + 'static>,
+>;
+
+#[tonic::async_trait]
+impl McpService for Mount {
+    type CallStream = Messages;
+    type ConnectStream = Messages;
+
+    async fn call(&self, request: Request<McpMessage>) -> Result<Response<Messages>, Status> {
+        let asked: Value = serde_json::from_slice(&request.into_inner().message).unwrap();
+        let message = |json: Value| {
+            Ok(McpMessage {
+                message: json.to_string().into(),
+                related_request: Vec::new(),
+            })
+        };
+        let answer = |result: Value| {
+            let json = json!({"jsonrpc": "2.0", "id": asked["id"], "result": result});
+            Box::pin(tokio_stream::once(message(json)))
+        };
+        Ok(Response::new(match asked["method"].as_str().unwrap() {
+            "tools/list" => {
+                let tool = |name: &&str| {
+                    json!({"name": name, "title": "Reads", "annotations": {"readOnlyHint": true},
+                        "inputSchema": {"type": "object"}, "outputSchema": {"type": "object"}})
+                };
+                let tools: Vec<Value> = self.tools.borrow().iter().map(tool).collect();
+                answer(json!({ "tools": tools }))
+            }
+            "resources/list" => {
+                answer(json!({"resources": [{"uri": "file:///a.md", "name": "a.md"}]}))
+            }
+            "resources/read" => answer(json!({"resultType": "complete", "contents":
+                [{"uri": asked["params"]["uri"], "text": "hello"}]})),
+            "subscriptions/listen" => {
+                let changes =
+                    tokio_stream::wrappers::WatchStream::from_changes(self.tools.subscribe());
+                let method = "notifications/tools/list_changed";
+                Box::pin(tokio_stream::StreamExt::map(changes, move |_| {
+                    message(json!({"jsonrpc": "2.0", "method": method}))
+                }))
+            }
+            other => return Err(Status::unimplemented(other.to_owned())),
+        }))
+    }
+
+    async fn connect(
+        &self,
+        _: Request<tonic::Streaming<McpMessage>>,
+    ) -> Result<Response<Messages>, Status> {
+        Err(Status::unimplemented("no"))
+    }
+}
+
+#[tokio::test]
+async fn a_mounted_server_is_listed_as_it_describes_itself_and_heard_when_it_changes() {
+    let world = World::new();
+    let mount = Mount {
+        tools: watch::channel(vec!["read"]).0,
+    };
+    let mut fixture = Fixture::new();
+    let routes = Routes::new(McpServiceServer::new(mount.clone()))
+        .add_service(ToolServiceServer::new(Tool::default()));
+    let address = fixture.serve(routes).await;
+    let it = registration("f1", "tool-files", address);
+    let services = "agentplatform.ToolService,mesh.v1.McpService";
+    world
+        .mesh
+        .register(with_meta(it, "grpc_services", services))
+        .await;
+    let snapshot = world.until_named(&["files-tool__read"]).await;
+    let tool = &snapshot.all().tools[0];
+    assert!(matches!(&tool.target, ToolTarget::Mounted { tool } if &**tool == "read"));
+    let json = entry(tool);
+    assert_eq!(
+        (&json["title"], &json["annotations"]["readOnlyHint"]),
+        (&json!("Reads"), &json!(true))
+    );
+    let view = snapshot.service("tool-files").unwrap();
+    assert!(view.mount && view.tools[0].name == "read");
+
+    mount.tools.send_replace(vec!["read", "write"]);
+    let snapshot = world
+        .until_named(&["files-tool__read", "files-tool__write"])
+        .await;
+    let uri = "mount://files/file:///a.md";
+    assert_eq!(snapshot.all().resource(uri).unwrap().name, "a.md");
+    let transport = dynamic::Transport::Mesh(world.mesh.directory.mesh().clone());
+    let client = dynamic::DynamicClient::new(transport, dynamic::DynamicOptions::default());
+    let head = dynamic::CallHead::default;
+    let read = resources::read(snapshot.all(), &client, uri, head())
+        .await
+        .unwrap();
+    assert_eq!(read, json!({"contents": [{"uri": uri, "text": "hello"}]}));
+    let unknown = resources::read(snapshot.all(), &client, "mount://files/x", head()).await;
+    assert_eq!(unknown.unwrap_err().code, crate::rpc::code::INVALID_PARAMS);
+}
+
+/// A thousand tools of two hundred services: what they take, and that one change asks one service.
+#[tokio::test]
+async fn a_thousand_tools_take_little_memory_each() {
+    let tool = Tool {
+        operations: vec!["a", "b", "c", "d", "e"],
+        ..Tool::default()
+    };
+    let mut world = World::new();
+    let address = world.mesh.serve(tool.routes()).await;
+    for at in 0..200 {
+        let name = format!("tool-t{at}");
+        world
+            .mesh
+            .register(registration(&name, &name, address))
+            .await;
+    }
+    let snapshot = world
+        .until(|it| it.ready && it.all().tools.len() == 1000)
+        .await;
+    assert_eq!(tool.asked.load(Relaxed), 200);
+    let bytes: usize = snapshot
+        .all()
+        .tools
+        .iter()
+        .map(|tool| tool.json.len())
+        .sum();
+    assert!(bytes / 1000 < 1024, "{} bytes of JSON a tool", bytes / 1000);
+    let again = registration("tool-t7", "tool-t7", address);
+    world.mesh.register(with_meta(again, "version", "2")).await;
+    let version = snapshot.version;
+    world.until(|it| it.version > version).await;
+    testkit::until("it is asked again", Duration::from_secs(5), async || {
+        (tool.asked.load(Relaxed) == 201).then_some(())
+    })
+    .await;
 }

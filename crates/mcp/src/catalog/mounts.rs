@@ -1,0 +1,252 @@
+//! What mounted MCP servers offer, as they describe it themselves.
+
+use std::{sync::Arc, time::Duration};
+
+use channel::Mesh;
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::mpsc,
+    time::{sleep, timeout},
+};
+use tonic::{Status, metadata::MetadataMap};
+
+use super::snapshot::MeshResource;
+use crate::{
+    Annotations, MountClient, ToolDefinition,
+    rpc::{self, Message},
+    text::{MAX_DESCRIPTION, clean},
+};
+
+/// Longest time for one page of a list.
+const PATIENCE: Duration = Duration::from_secs(3);
+/// Entries of one list, and pages, at most.
+const MAX_ENTRIES: usize = 1_000;
+const MAX_PAGES: usize = 100;
+/// Largest definition of a tool, bytes.
+const MAX_DEFINITION: usize = 256 << 10;
+/// Pauses before a mount is listened to again.
+const FIRST_PAUSE: Duration = Duration::from_millis(250);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The revision that mounts are asked in.
+const REVISION: &str = "2026-07-28";
+
+/// All entries of a list: `tools` for `tools/list`.
+pub(super) async fn list(
+    client: &MountClient,
+    service: &str,
+    of: &str,
+) -> Result<Vec<Value>, Status> {
+    let (mut entries, mut cursor) = (Vec::new(), None);
+    for _ in 0..MAX_PAGES {
+        let mut params = json!({});
+        if let Some(cursor) = cursor {
+            params["cursor"] = cursor;
+        }
+        let method = format!("{of}/list");
+        let asked = ask(client, service, &method, params);
+        let silent = || Status::deadline_exceeded(format!("no answer within {PATIENCE:?}"));
+        let mut page = timeout(PATIENCE, asked).await.map_err(|_| silent())??;
+        if let Some(Value::Array(found)) = page.get_mut(of).map(Value::take) {
+            entries.extend(found);
+        }
+        entries.truncate(MAX_ENTRIES);
+        cursor = page.get("nextCursor").filter(|it| it.is_string()).cloned();
+        if cursor.is_none() || entries.len() == MAX_ENTRIES {
+            break;
+        }
+    }
+    Ok(entries)
+}
+
+/// The result of one request.
+async fn ask(
+    client: &MountClient,
+    service: &str,
+    method: &str,
+    params: Value,
+) -> Result<Map<String, Value>, Status> {
+    let message = request(method, params);
+    let mut answers = client.call(service, message, MetadataMap::new()).await?;
+    while let Some(answer) = answers.message().await? {
+        let Ok(Message::Response(response)) = rpc::parse_one(&answer.message) else {
+            continue;
+        };
+        return match response.outcome {
+            Ok(result) => serde_json::from_str(result.get())
+                .map_err(|_| Status::internal(format!("the answer to {method} is no object"))),
+            Err(error) => {
+                let error: Value = serde_json::from_str(error.get()).unwrap_or_default();
+                let text = error["message"].as_str().unwrap_or("no reason").to_owned();
+                Err(Status::unavailable(format!("{method}: {text}")))
+            }
+        };
+    }
+    Err(Status::unavailable(format!(
+        "{method} ended without an answer"
+    )))
+}
+
+/// A request of ours, as a client of the latest revision without capabilities.
+pub(super) fn request(method: &str, mut params: Value) -> Vec<u8> {
+    params["_meta"] = json!({
+        "io.modelcontextprotocol/protocolVersion": REVISION,
+        "io.modelcontextprotocol/clientInfo":
+            {"name": "mesh-gateway", "version": env!("CARGO_PKG_VERSION")},
+        "io.modelcontextprotocol/clientCapabilities": {},
+    });
+    let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
+    request.to_string().into_bytes()
+}
+
+/// Tells `changed` whenever the lists of a mount have changed, or may have.
+pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<Arc<str>>) {
+    let client = MountClient::new(mesh);
+    let mut pause = FIRST_PAUSE;
+    loop {
+        let wanted = json!({"notifications":
+            {"toolsListChanged": true, "resourcesListChanged": true}});
+        let message = request("subscriptions/listen", wanted);
+        if let Ok(mut events) = client.call(&service, message, MetadataMap::new()).await {
+            while let Ok(Some(event)) = events.message().await {
+                let Ok(Message::Notification(told)) = rpc::parse_one(&event.message) else {
+                    break;
+                };
+                let is_change = told.method.ends_with("/list_changed");
+                if told.method == "notifications/subscriptions/acknowledged" {
+                    pause = FIRST_PAUSE;
+                }
+                if is_change && changed.send(Arc::clone(&service)).await.is_err() {
+                    return;
+                }
+            }
+        }
+        sleep(pause).await;
+        pause = (pause * 2).min(LONGEST_PAUSE);
+        // What was told meanwhile was not heard.
+        if changed.send(Arc::clone(&service)).await.is_err() {
+            return;
+        }
+    }
+}
+
+/// A tool as its server describes it, and the server's name for it; `None` for what is no description.
+pub(super) fn definition(entry: Value) -> Option<(String, ToolDefinition)> {
+    if entry.to_string().len() > MAX_DEFINITION {
+        return None;
+    }
+    let Value::Object(mut fields) = entry else {
+        return None;
+    };
+    let mut text = |name: &str| match fields.remove(name) {
+        Some(Value::String(text)) => text,
+        _ => String::new(),
+    };
+    let (name, title, description) = (text("name"), text("title"), text("description"));
+    let hints = fields.remove("annotations").unwrap_or_default();
+    let hint = |name: &str| hints[name].as_bool();
+    let title = match title.is_empty() {
+        true => hints["title"].as_str().unwrap_or_default(),
+        false => &title,
+    };
+    let input_schema = fields.remove("inputSchema").filter(Value::is_object)?;
+    let definition = ToolDefinition {
+        title: clean(title, 128),
+        description: clean(&description, MAX_DESCRIPTION),
+        annotations: Annotations {
+            read_only: hint("readOnlyHint"),
+            destructive: hint("destructiveHint"),
+            idempotent: hint("idempotentHint"),
+            open_world: hint("openWorldHint"),
+        },
+        input_schema,
+        output_schema: fields.remove("outputSchema").filter(Value::is_object),
+        more: fields,
+        ..ToolDefinition::default()
+    };
+    (!name.is_empty()).then_some((name, definition))
+}
+
+/// A resource of the mount with this public name, `N` of `mount://N/<uri>`.
+pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Option<MeshResource> {
+    let mut fields = entry.as_object()?.clone();
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (uri, title) = (uri(service, text("uri")), clean(text("title"), 128));
+    let name = clean(text("name"), 128);
+    let description = clean(text("description"), MAX_DESCRIPTION);
+    if text("uri").is_empty() {
+        return None;
+    }
+    for (key, value) in [
+        ("uri", &uri),
+        ("title", &title),
+        ("description", &description),
+    ] {
+        match value.is_empty() {
+            true => fields.remove(key),
+            false => fields.insert(key.to_owned(), json!(value)),
+        };
+    }
+    Some(MeshResource {
+        uri,
+        name,
+        title,
+        description,
+        mime_type: "",
+        text: None,
+        json: Value::Object(fields).to_string().into(),
+        service: Arc::clone(service),
+        version,
+    })
+}
+
+/// `mount://N/<uri>`, for a resource of the mount `tool-N`.
+pub(super) fn uri(service: &str, uri: &str) -> String {
+    format!(
+        "mount://{}/{uri}",
+        service.strip_prefix("tool-").unwrap_or(service)
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_definition_keeps_what_its_server_says() {
+        let entry = json!({"name": "sum", "description": "Ad\u{200b}ds", "icons": [{"src": "x"}],
+            "annotations": {"readOnlyHint": true, "title": "Sum"}, "_meta": {"a": 1},
+            "inputSchema": {"type": "object", "oneOf": []}});
+        let (name, definition) = definition(entry).unwrap();
+        assert_eq!((name.as_str(), definition.title.as_str()), ("sum", "Sum"));
+        assert_eq!(definition.description, "Adds");
+        assert_eq!(definition.annotations.read_only, Some(true));
+        assert_eq!(definition.annotations.destructive, None);
+        assert_eq!(
+            definition.more.keys().collect::<Vec<_>>(),
+            ["_meta", "icons"]
+        );
+        for entry in [
+            json!(7),
+            json!({}),
+            json!({"name": "a"}),
+            json!({"inputSchema": {}}),
+        ] {
+            assert!(super::definition(entry).is_none());
+        }
+        let huge = json!({"name": "a", "inputSchema": {"description": "x".repeat(MAX_DEFINITION)}});
+        assert!(super::definition(huge).is_none());
+    }
+
+    #[test]
+    fn a_resource_is_named_after_its_mount() {
+        let entry = json!({"uri": "file:///a b", "name": "a", "mimeType": "text/plain"});
+        let resource = resource(&entry, &"tool-files".into(), 1).unwrap();
+        assert_eq!(resource.uri, "mount://files/file:///a b");
+        let entry: Value = serde_json::from_slice(&resource.json).unwrap();
+        assert_eq!(
+            (&entry["uri"], &entry["mimeType"]),
+            (&json!(resource.uri), &json!("text/plain"))
+        );
+        assert!(super::resource(&json!({"name": "a"}), &"tool-files".into(), 1).is_none());
+    }
+}
