@@ -142,8 +142,9 @@ keys: ## Write config/example.toml and the guide's tables of keys, metrics and p
 dashboards: ## Write Grafana's dashboards anew, after a change of deploy/grafana/dashboards.py
 	python3 deploy/grafana/dashboards.py
 
-test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio and schemathesis
+test: ## Every test, against the real Consul, HAProxy, grpcurl, grpcio, MCP's own clients and schemathesis
 	@scripts/tools.sh test
+	@scripts/tools.sh mcp
 	@scripts/tools.sh openapi
 	@# Built with the tests, the programs share their dependencies; alone they would have them compiled once more.
 	cargo build --workspace --locked --bins --tests
@@ -189,6 +190,11 @@ bench-jobs: ## Measure the job queue beside BullMQ, asynq and RQ: ROUNDS=3, or S
 .PHONY: bench-workflows
 bench-workflows: ## Measure workflows beside DBOS: ROUNDS=3, PEERS="dbos temporal restate", or STAGES="rates report"
 	@ROUNDS=$(or $(ROUNDS),3) PEERS="$(or $(PEERS),dbos)" scripts/bench-workflows.sh $(STAGES)
+
+.PHONY: bench-mcp
+bench-mcp: ## Measure MCP beside Envoy, FastMCP's proxy and ContextForge: ROUNDS=3 SECONDS=10, PEERS="envoy fastmcp contextforge"
+	@scripts/tools.sh bench-mcp
+	@ROUNDS=$(or $(ROUNDS),3) SECONDS_EACH=$(or $(SECONDS),10) scripts/bench-mcp.sh $(STAGES)
 
 .PHONY: bench-runs
 bench-runs: ## Measure the stores of workflows: commits, and pages of a search among RUNS=1000000

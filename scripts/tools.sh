@@ -1,9 +1,11 @@
 #!/usr/bin/env bash
 # Installs what building, testing and checking need on a Debian machine that has Rust (and Go, for tests).
-# Usage: scripts/tools.sh build|test|openapi|check|observability|kubernetes|bench|bench-jobs|bench-workflows|containers|all
+# Usage: scripts/tools.sh build|test|mcp|openapi|check|observability|kubernetes|bench|bench-jobs|bench-workflows|bench-mcp|containers|all
 #   build       a C linker, pkg-config, OpenSSL's headers
 #   test        build, and real servers and clients: Consul, HAProxy, Redis, PostgreSQL, h2load, grpcurl, gRPC's interop client
 #               and server, h2spec, ghz, toxiproxy, Jaeger, Prometheus, Python gRPC
+#   mcp         clients, servers and the conformance suite of MCP: the Inspector, the TypeScript and Python SDKs, Node 22,
+#               and jsonschema (half a minute)
 #   openapi     build, and schemathesis, which tests the gateway by its own description
 #   check       build, cargo-deny, shellcheck, promtool and a parser of its queries, and kustomize and kubernetes-validate
 #               for the manifests
@@ -14,8 +16,9 @@
 #   bench-jobs  build, Redis, and the queues that ours is measured beside: BullMQ, asynq, RQ
 #   bench-workflows  build, Redis, PostgreSQL, and what workflows are measured beside, as PEERS names them (dbos; temporal
 #               takes fifteen minutes to compile; restate)
+#   bench-mcp   test, mcp, wrk, and what MCP is measured beside: Envoy, FastMCP's proxy, ContextForge (three minutes)
 #   containers  dockerd and `docker compose`
-#   all         build, test, openapi and check
+#   all         build, test, mcp, openapi and check
 # What is present is left alone, so a second run takes a moment. Programs go to .tools/pkg/<name>-<version> with a link
 # in .tools/bin, Python packages to .venv; only Debian's own packages are installed on the machine.
 set -euo pipefail
@@ -28,6 +31,8 @@ ENVOY=1.40.0 SCHEMATHESIS=4.32.5
 OTELCOL=0.161.0 PROMQL_PARSER=0.12.0
 KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
+NODE=22.23.3 MCP_CONFORMANCE=0.2.0-alpha.12 MCP_INSPECTOR=2.12.0 MCP_TS1=1.32.2 MCP_TS2=2.4.0 MCP_SERVERS=2026.8.31
+MCP_PYTHON=2.3.0 JSONSCHEMA=4.26.0 FASTMCP=4.2.3 CONTEXTFORGE=1.0.7.post20260921
 DBOS=1.8.0 TEMPORAL=1.29.1 TEMPORAL_SDK=1.51.0 RESTATE=1.7.12 RESTATE_SDK=1.17.2
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -188,6 +193,28 @@ openapi_tools() {
     step "Python schemathesis $SCHEMATHESIS" schemathesis
 }
 
+# mcp_node DIR: npm holds the script back that puts Node's binary in its place.
+mcp_node() {
+  npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" node@$NODE \
+    @modelcontextprotocol/{conformance@$MCP_CONFORMANCE,inspector@$MCP_INSPECTOR,sdk@$MCP_TS1} \
+    @modelcontextprotocol/{client@$MCP_TS2,server@$MCP_TS2,server-everything@$MCP_SERVERS,server-filesystem@$MCP_SERVERS} &&
+    { [ -x "$1/node_modules/node/bin/node" ] || npm rebuild --silent --prefix "$1" node; } &&
+    rm -rf "$1"/node_modules/node/node_modules/node-*/{include,share,lib} && "$1/node_modules/.bin/node" --version
+}
+mcp_python() { pip --target "$1" mcp==$MCP_PYTHON jsonschema==$JSONSCHEMA; }
+
+# The folders are linked under names without versions, which tests can know.
+mcp_tools() {
+  packages node=nodejs npm=npm
+  python
+  local python=$MCP_PYTHON-$JSONSCHEMA node
+  node=$(cksum <<<"$NODE $MCP_CONFORMANCE $MCP_INSPECTOR $MCP_TS1 $MCP_TS2 $MCP_SERVERS" | cut -d' ' -f1)
+  into mcp-node "$node" mcp_node
+  into mcp-python "$python" mcp_python
+  ln -sfn "mcp-node-$node" "$TOOLS/pkg/mcp-node"
+  ln -sfn "mcp-python-$python" "$TOOLS/pkg/mcp-python"
+}
+
 # What the rules and dashboards of deploy/ are checked with.
 rules_tools() {
   packages promtool=prometheus amtool=prometheus-alertmanager
@@ -334,6 +361,18 @@ bench_workflows_tools() {
   done
 }
 
+fastmcp() { pip --target "$1" fastmcp==$FASTMCP; }
+contextforge() { pip --target "$1" mcp-contextforge-gateway==$CONTEXTFORGE; }
+
+bench_mcp_tools() {
+  test_tools
+  mcp_tools
+  packages wrk=wrk
+  program envoy $ENVOY envoy
+  into fastmcp $FASTMCP fastmcp
+  into contextforge $CONTEXTFORGE contextforge
+}
+
 containers() {
   packages dockerd=docker.io iptables=iptables curl=curl jq=jq
   if ! docker compose version >/dev/null 2>&1; then
@@ -352,9 +391,11 @@ case ${1:-} in
   bench) bench_tools ;;
   bench-jobs) bench_jobs_tools ;;
   bench-workflows) bench_workflows_tools ;;
+  bench-mcp) bench_mcp_tools ;;
   containers) containers ;;
+  mcp) mcp_tools ;;
   openapi) openapi_tools ;;
-  all) test_tools; openapi_tools; check_tools ;;
+  all) test_tools; mcp_tools; openapi_tools; check_tools ;;
   *) sed -n '2,/^set/{/^#/s/^# \{0,1\}//p}' "$0" >&2; exit 2 ;;
 esac
 say "$1: ready"

@@ -11,6 +11,7 @@ mod get_task;
 mod health;
 mod job_events;
 mod list_jobs;
+mod list_mcp_services;
 mod list_queues;
 mod list_schedules;
 mod list_services;
@@ -136,6 +137,7 @@ fn of_jobs() -> Vec<Endpoint> {
         described!(queue_events::queue_events).streams_events(),
         described!(list_queues::list),
         described!(list_services::list),
+        described!(list_mcp_services::list),
         described!(list_schedules::list),
         described!(remove_schedule::remove),
         described!(run_schedule::run),

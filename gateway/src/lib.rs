@@ -60,6 +60,7 @@ pub const SPEC: Spec = Spec {
         &[
             keys::GatewayKeys::GROUP,
             keys::WorkflowKeys::GROUP,
+            ::mcp::CatalogKeys::GROUP,
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
             work::RunKeys::GROUP,
@@ -67,6 +68,7 @@ pub const SPEC: Spec = Spec {
         service::WEB,
         work::KEYS,
         service::CALLS,
+        service::TOOLS,
         service::MESSAGES,
     ],
 };

@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use ::mcp::Catalog;
 use directory::Directory;
 use dynamic::{DynamicClient, DynamicOptions, RouterKeys, Transport};
 use jobs::{Error, JobStatus, Jobs, NewJob, Producer, Submitted};
@@ -27,6 +28,8 @@ pub(crate) struct Gateway {
     pub(crate) producer: Producer,
     pub(crate) calls: DynamicClient,
     pub(crate) directory: Arc<Directory>,
+    /// The tools that clients of MCP see.
+    pub(crate) catalog: Arc<Catalog>,
     pub(crate) rate_limiter: RateLimiter,
     pub(crate) metrics: Metrics,
     pub(crate) proxies: Vec<Network>,
@@ -58,6 +61,7 @@ impl Gateway {
             descriptor_ttl: keys.descriptor_ttl,
             max_message_bytes: context.max_message_bytes(),
         };
+        let directory = Directory::start(context.mesh.clone());
         // Calls work without it, and every gateway has the same queue.
         let store_monitor = StoreMonitor::start(context, &jobs, Severity::Degraded);
         Ok(Self {
@@ -65,7 +69,8 @@ impl Gateway {
             producer: Producer::new(jobs.clone()),
             jobs,
             calls: DynamicClient::new(transport, options),
-            directory: Directory::start(context.mesh.clone()),
+            catalog: Catalog::start(&directory, context)?,
+            directory,
             workflows: Workflows::new(context, work::open_runs(context)?, keys.store_timeout),
             rate_limiter: RateLimiter::new(keys.request_rate, keys.request_burst),
             metrics: Metrics::new(&context.registry),

@@ -10,6 +10,7 @@ mod doctor;
 mod drain;
 mod jobs;
 mod list;
+mod mcp;
 mod mount;
 mod run;
 mod schedules;
@@ -50,6 +51,7 @@ subcommands! {
         List(list::List),
         Describe(describe::Describe),
         Call(call::Call),
+        Mcp(mcp::Mcp),
         Status(status::Status),
         Doctor(doctor::Doctor),
         Stat(stat::Stat),

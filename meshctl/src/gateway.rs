@@ -57,25 +57,38 @@ pub(crate) struct GatewayArgs {
 impl GatewayArgs {
     /// A client of it, which connects when it is asked for something.
     pub(crate) fn client(&self) -> anyhow::Result<GatewayClient> {
-        let base = base(&self.gateway)?;
-        let mut http = Client::builder()
-            .use_native_tls()
-            .http1_only()
-            .no_proxy()
-            .redirect(Policy::none())
-            .connect_timeout(CONNECT_TIMEOUT);
-        if let (Some(path), "https") = (&self.cacert, base.scheme()) {
-            for authority in authorities(path)? {
-                http = http.add_root_certificate(authority);
-            }
-        }
-        let http = http.build().context("set up TLS")?;
+        let base = self.base()?;
         Ok(GatewayClient {
-            http,
+            http: self.http(&base)?,
             base,
             user: None,
         })
     }
+
+    /// Its URL, with a slash at the end.
+    pub(crate) fn base(&self) -> anyhow::Result<Url> {
+        base(&self.gateway)
+    }
+
+    /// An HTTP client for a URL of it, which trusts those who may sign its certificate.
+    pub(crate) fn http(&self, url: &Url) -> anyhow::Result<Client> {
+        http_client(url, self.cacert.as_deref())
+    }
+}
+
+fn http_client(url: &Url, cacert: Option<&Path>) -> anyhow::Result<Client> {
+    let mut http = Client::builder()
+        .use_native_tls()
+        .http1_only()
+        .no_proxy()
+        .redirect(Policy::none())
+        .connect_timeout(CONNECT_TIMEOUT);
+    if let (Some(path), "https") = (cacert, url.scheme()) {
+        for authority in authorities(path)? {
+            http = http.add_root_certificate(authority);
+        }
+    }
+    http.build().context("set up TLS")
 }
 
 /// The authorities of a PEM file.
@@ -250,44 +263,57 @@ impl GatewayClient {
 
     /// `host:port`, IPv6 in brackets.
     fn address(&self) -> String {
-        let host = self.base.host_str().unwrap_or_default();
-        let port = self.base.port_or_known_default().unwrap_or_default();
-        format!("{host}:{port}")
+        address(&self.base)
     }
 
     fn silent(&self) -> anyhow::Error {
-        let (address, secs) = (self.address(), RESPONSE_TIMEOUT.as_secs());
-        anyhow::anyhow!("the gateway at {address} has not answered within {secs} s")
+        silent(&self.address())
     }
 
-    /// Why there is no answer, and what to do about it.
     fn failure(&self, error: &reqwest::Error) -> anyhow::Error {
-        let (address, cause) = (self.address(), root_cause(error));
-        if !error.is_connect() {
-            if error.is_timeout() {
-                return self.silent();
-            }
+        no_answer(&self.address(), error)
+    }
+}
+
+/// `host:port` of a URL, IPv6 in brackets.
+pub(crate) fn address(url: &Url) -> String {
+    let host = url.host_str().unwrap_or_default();
+    let port = url.port_or_known_default().unwrap_or_default();
+    format!("{host}:{port}")
+}
+
+fn silent(address: &str) -> anyhow::Error {
+    let secs = RESPONSE_TIMEOUT.as_secs();
+    anyhow::anyhow!("the gateway at {address} has not answered within {secs} s")
+}
+
+/// Why there is no answer, and what to do about it.
+pub(crate) fn no_answer(address: &str, error: &reqwest::Error) -> anyhow::Error {
+    let cause = root_cause(error);
+    if !error.is_connect() {
+        if error.is_timeout() {
+            return silent(address);
+        }
+        return anyhow::anyhow!(
+            "{address} ended the connection, and may or may not have done what it was asked \
+             (does it speak HTTP? A gateway is named with --gateway or MESH_GATEWAY): {cause}"
+        );
+    }
+    let hint = match error_chain(error) {
+        said if said.contains("certificate") => {
+            "name the authority that signed its certificate with --cacert"
+        }
+        said if said.contains("wrong version") => {
+            "it does not speak TLS, write http:// instead of https://"
+        }
+        _ => {
             return anyhow::anyhow!(
-                "{address} ended the connection, and may or may not have done what it was asked \
-                 (does it speak HTTP? A gateway is named with --gateway or MESH_GATEWAY): {cause}"
+                "no gateway answers at {address} ({cause}): start one with `mesh-gateway`, or \
+                 name another with --gateway or MESH_GATEWAY"
             );
         }
-        let hint = match error_chain(error) {
-            said if said.contains("certificate") => {
-                "name the authority that signed its certificate with --cacert"
-            }
-            said if said.contains("wrong version") => {
-                "it does not speak TLS, write http:// instead of https://"
-            }
-            _ => {
-                return anyhow::anyhow!(
-                    "no gateway answers at {address} ({cause}): start one with `mesh-gateway`, or \
-                     name another with --gateway or MESH_GATEWAY"
-                );
-            }
-        };
-        anyhow::anyhow!("no TLS with the gateway at {address} ({cause}): {hint}")
-    }
+    };
+    anyhow::anyhow!("no TLS with the gateway at {address} ({cause}): {hint}")
 }
 
 /// How long to wait before asking again, where it was too much at once.

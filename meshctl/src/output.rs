@@ -57,6 +57,11 @@ impl Output {
         io::stdout().is_terminal()
     }
 
+    /// Whether a person sees progress.
+    pub(crate) fn shows_progress(&self) -> bool {
+        io::stderr().is_terminal()
+    }
+
     /// Shows progress on a terminal, in place of what was shown before; an empty text clears it.
     pub(crate) fn progress(&self, text: &str) {
         let mut stderr = io::stderr().lock();

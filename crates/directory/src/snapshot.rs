@@ -109,6 +109,12 @@ impl DirectorySnapshot {
             .map(|(service, instance)| (service, instance))
     }
 
+    /// The service of this Consul name.
+    #[must_use]
+    pub fn by_name(&self, name: &str) -> Option<&Arc<Service>> {
+        self.services.get(name)
+    }
+
     /// Every service, ordered by Consul name.
     pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
         self.services.values()

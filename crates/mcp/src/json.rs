@@ -41,6 +41,12 @@ pub(crate) fn write(
     writer.json.len() <= writer.end
 }
 
+/// Milliseconds since 1970 as RFC 3339.
+pub(crate) fn milliseconds(at: u64) -> String {
+    let at = i64::try_from(at).unwrap_or(i64::MAX);
+    time::timestamp(at / 1_000, at % 1_000 * 1_000_000)
+}
+
 struct Writer<'a> {
     json: &'a mut String,
     /// The length at which writing stops: the rest would not be used.
@@ -135,7 +141,7 @@ impl Writer<'_> {
             other => other.clone(),
         };
         let mut sorted: Vec<_> = entries.iter().collect();
-        sorted.sort_unstable_by(|(one, _), (other, _)| one.cmp(other));
+        sorted.sort_unstable_by_key(|(key, _)| *key);
         self.json.push('{');
         for (index, (key, value)) in sorted.into_iter().enumerate() {
             if index > 0 {

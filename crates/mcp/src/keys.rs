@@ -14,6 +14,8 @@ keys! {
         mcp_max_result: usize = size("1MiB").zero("every result is an error"),
         /// Longest time for a call whose client does not say.
         mcp_call_timeout: Duration = duration("10m").zero("no limit"),
+        /// Longest time for a call that runs as a job, whose client does not say.
+        mcp_task_timeout: Duration = duration("1h").zero("such a call is made directly"),
         /// How long a call of a long method may take before it becomes a task, for clients that know
         /// tasks.
         mcp_task_after: Duration = duration("10s").zero("at once"),

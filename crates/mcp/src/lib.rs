@@ -4,7 +4,10 @@
 //! A [`MeshTool`] is an agent, a worker, an operation of a tool, a method of a gRPC service, or a tool
 //! of a foreign MCP server. [`ToolCaller`] calls one. Long calls become durable jobs ([`Tasks`]).
 
-#![expect(dead_code, reason = "calls are on their way")]
+#![expect(
+    clippy::result_large_err,
+    reason = "a result that says what is wrong is the answer itself, made once by a call that failed"
+)]
 
 pub mod builtin;
 mod call;
@@ -15,7 +18,6 @@ mod keys;
 pub mod mounted;
 pub mod names;
 pub mod pins;
-mod prepared;
 mod result;
 pub mod rpc;
 mod rules;
@@ -23,15 +25,21 @@ pub mod schema;
 pub mod search;
 mod status;
 mod tasks;
+#[cfg(test)]
+mod testing;
 pub mod text;
 mod tool;
 pub mod validate;
 
 pub use builtin::Builtin;
 pub use call::ToolCaller;
+pub use catalog::{
+    Catalog, CatalogKeys, CatalogService, CatalogSnapshot, CatalogView, LeftOut, MeshPrompt,
+    MeshResource, prompts, resources,
+};
 pub use context::{CallContext, Progress, ProgressSink};
+pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;
-pub use prepared::PreparedCall;
 pub use result::{CallError, CallOutcome, Content, JsonText, ToolResult};
 pub use tasks::{TaskView, Tasks};
 pub use tool::{Annotations, MeshTool, ToolDefinition, ToolTarget};

@@ -2,9 +2,14 @@
 
 use std::sync::Arc;
 
+use prost_reflect::DynamicMessage;
 use serde_json::{Map, Value, json, value::RawValue};
 
-use crate::{TaskView, rpc::code};
+use crate::{
+    TaskView,
+    json::{self, Numbers},
+    rpc::code,
+};
 
 /// A text that is JSON, on one line: it goes into an answer as it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,6 +77,15 @@ impl JsonText {
         }
         let value: Value = serde_json::from_str(text).ok()?;
         Some(Self(value.to_string()))
+    }
+
+    /// A message as protojson with the names of the proto file and every field, such that it fits
+    /// [`schema::output_schema`](crate::schema::output_schema); `None` past `max_bytes`.
+    #[must_use]
+    pub fn of_message(message: &DynamicMessage, max_bytes: usize) -> Option<Self> {
+        let mut text = String::new();
+        let is_whole = json::write(message, &mut text, max_bytes, Numbers::AsText);
+        is_whole.then_some(Self(text))
     }
 
     /// A text that was written as JSON just now.

@@ -28,7 +28,7 @@ pub(crate) struct Rules {
     pub(crate) max_items: Option<u64>,
     pub(crate) unique: bool,
     /// Of the elements of a list, or the values of a map.
-    pub(crate) items: Option<Box<Rules>>,
+    pub(crate) items: Option<Box<Self>>,
 }
 
 /// A bound of a number.

@@ -14,7 +14,8 @@ use serde_json::{Map, Value, json};
 
 pub use comments::method_comment;
 pub use mesh::{
-    agent_input_schema, operation_input_schema, task_output_schema, worker_input_schema,
+    agent_input_schema, operation_input_schema, operation_output_schema, task_output_schema,
+    worker_input_schema,
 };
 pub(crate) use message::{Side, is_object};
 
@@ -60,7 +61,7 @@ pub fn method_input_schema(method: &MethodDescriptor, options: &SchemaOptions) -
     if method.is_client_streaming() {
         return object(
             "messages",
-            &list(inner, "The messages, in their order"),
+            &list(&inner, "The messages, in their order"),
             true,
         );
     }
@@ -79,7 +80,7 @@ pub fn method_output_schema(method: &MethodDescriptor, options: &SchemaOptions) 
     if method.is_server_streaming() {
         let mut schema = object(
             "messages",
-            &list(inner, "The messages, in their order"),
+            &list(&inner, "The messages, in their order"),
             false,
         );
         let about =
@@ -101,7 +102,7 @@ fn within(options: &SchemaOptions) -> SchemaOptions {
     }
 }
 
-fn list(items: Value, about: &str) -> Value {
+fn list(items: &Value, about: &str) -> Value {
     json!({"type": "array", "items": items, "description": about})
 }
 

@@ -25,11 +25,14 @@ const MAX_TOOL_WORDS: usize = 2_000;
 /// Tools that one search answers with, by default and at most.
 const LIMIT: (usize, usize) = (10, 50);
 
+/// A tool's place in the list, and how much a word counts there.
+type Place = (u32, f32);
+
 /// The words of a list of tools.
 #[derive(Debug, Default)]
 pub struct SearchIndex {
     /// Sorted, each with the tools that have it and how much it counts there.
-    words: Vec<(Box<str>, Vec<(u32, f32)>)>,
+    words: Vec<(Box<str>, Vec<Place>)>,
     /// How many words each tool has.
     lengths: Vec<f32>,
     average: f32,
@@ -39,7 +42,7 @@ impl SearchIndex {
     /// The index of tools. What it finds are places in this list.
     #[must_use]
     pub fn new(tools: &[Arc<MeshTool>]) -> Self {
-        let mut found: HashMap<String, Vec<(u32, f32)>> = HashMap::new();
+        let mut found: HashMap<String, Vec<Place>> = HashMap::new();
         let mut lengths = Vec::with_capacity(tools.len());
         for (number, tool) in (0u32..).zip(tools) {
             let counts = counts(tool);

@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use dynamic::{MethodRoute, PreparedCall};
 use proto::agentplatform::ToolParameter;
 use serde_json::{Map, Value, json};
 
-use crate::{Builtin, PreparedCall, prepared::MethodRoute, validate::ArgumentRules};
+use crate::{Builtin, call::mounted, validate::ArgumentRules};
 
 /// What a tool's service declares of it; nothing is guessed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -105,9 +106,8 @@ impl ToolTarget {
         let method = match self {
             Self::Agent => "agentplatform.AgentService/ExecuteTask",
             Self::Worker { .. } => "agentplatform.TaskWorker/ProcessTask",
-            Self::ToolOperation { .. } | Self::Mounted { .. } => {
-                "agentplatform.ToolService/ExecuteTool"
-            }
+            Self::ToolOperation { .. } => "agentplatform.ToolService/ExecuteTool",
+            Self::Mounted { .. } => mounted::METHOD,
             Self::Method(call) => return Some(call.route().clone()),
             Self::Builtin(_) => return None,
         };

@@ -11,7 +11,6 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use serde_json::{Map, Value};
 
 use crate::schema::is_object;
-#[expect(unused_imports, reason = "calls are on their way")]
 pub(crate) use parameters::parameters;
 pub use plan::ArgumentRules;
 pub use problems::ArgumentError;

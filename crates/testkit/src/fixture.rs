@@ -41,21 +41,23 @@ impl Fixture {
 
     /// Serves on a port of its own.
     pub async fn serve(&mut self, routes: Routes) -> SocketAddr {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
+        let listener = TcpListener::bind("127.0.0.1:0").await;
+        let listener = listener.expect("a free port");
+        let address = listener.local_addr().expect("an address");
         let server = Server::builder().add_routes(routes);
         self.servers.spawn(async move {
             server
                 .serve_with_incoming(TcpListenerStream::new(listener))
                 .await
-                .unwrap();
+                .expect("a server that serves");
         });
         address
     }
 
     /// Registers one instance.
     pub async fn register(&self, registration: Registration) {
-        self.memory.register(&registration).await.unwrap();
+        let registered = self.memory.register(&registration).await;
+        registered.expect("a registry in memory");
     }
 
     /// Waits until the directory shows something.
@@ -66,7 +68,8 @@ impl Fixture {
             changes.wait_for(|snapshot| what(snapshot)),
         )
         .await;
-        Arc::clone(&seen.expect("the directory shows it in time").unwrap())
+        let seen = seen.expect("the directory shows it in time");
+        Arc::clone(&seen.expect("a directory that lives"))
     }
 }
 
@@ -79,7 +82,7 @@ impl Default for Fixture {
 /// A registration of `service` at `address`, tagged with its kind.
 #[must_use]
 pub fn registration(id: &str, service: &str, address: SocketAddr) -> Registration {
-    let kind = service.split('-').next().unwrap();
+    let kind = service.split('-').next().unwrap_or_default();
     let is_kind = ["agent", "tool", "worker"].contains(&kind);
     Registration {
         tags: vec![if is_kind { kind.into() } else { "grpc".into() }],
@@ -98,7 +101,7 @@ pub fn with_meta(mut registration: Registration, key: &str, value: &str) -> Regi
 /// called after the service and imports `common.proto`.
 #[must_use]
 pub fn descriptors(name: &str) -> FileDescriptorSet {
-    let (package, service) = name.rsplit_once('.').unwrap();
+    let (package, service) = name.rsplit_once('.').expect("a full name");
     let message = |name: &str| DescriptorProto {
         name: Some(name.into()),
         ..Default::default()
@@ -136,7 +139,7 @@ pub fn descriptors(name: &str) -> FileDescriptorSet {
 pub fn foreign(name: &str) -> Routes {
     let builder = tonic_reflection::server::Builder::configure();
     let builder = builder.register_file_descriptor_set(descriptors(name));
-    Routes::new(builder.build_v1().unwrap())
+    Routes::new(builder.build_v1().expect("descriptors"))
 }
 
 /// The same with reflection v1alpha only.
@@ -144,13 +147,13 @@ pub fn foreign(name: &str) -> Routes {
 pub fn foreign_alpha(name: &str) -> Routes {
     let builder = tonic_reflection::server::Builder::configure();
     let builder = builder.register_file_descriptor_set(descriptors(name));
-    Routes::new(builder.build_v1alpha().unwrap())
+    Routes::new(builder.build_v1alpha().expect("descriptors"))
 }
 
 /// A connection to a server of this process.
 #[must_use]
 pub fn dial(url: &str) -> tonic::transport::Channel {
     tonic::transport::Endpoint::new(url.to_owned())
-        .unwrap()
+        .expect("a URL")
         .connect_lazy()
 }

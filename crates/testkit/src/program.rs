@@ -9,12 +9,13 @@ use crate::{Process, Signal, http_client, tools, until};
 /// How long one may take to serve, on a busy machine.
 const START: Duration = Duration::from_secs(20);
 /// Every program has its own variable for its port; 0 lets the system choose.
-const PORTS: [&str; 9] = [
+const PORTS: [&str; 10] = [
     "MCP_ROUTER_PORT",
     "AGENT_PORT",
     "TOOL_PORT",
     "WORKER_PORT",
     "GATEWAY_PORT",
+    "MCP_PORT",
     "RUNNER_PORT",
     "WORKFLOW_RUNNER_PORT",
     "WORKFLOWS_PORT",

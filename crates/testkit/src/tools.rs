@@ -50,6 +50,43 @@ pub fn python() -> PathBuf {
     python
 }
 
+/// A program of MCP's clients and servers by its npm name: `node`, `mcp-inspector`, `conformance`. Its
+/// absence is a failure: `make tools` installs them all.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn mcp_program(name: &str) -> PathBuf {
+    let program = mcp_modules().join(".bin").join(name);
+    assert!(
+        program.is_file(),
+        "{} is missing: run `make tools`",
+        program.display()
+    );
+    program
+}
+
+/// Where the packages of MCP's TypeScript SDKs are.
+#[must_use]
+pub fn mcp_modules() -> PathBuf {
+    root().join(".tools/pkg/mcp-node/node_modules")
+}
+
+/// The folder that Python has to look in for MCP's SDK and jsonschema, as `PYTHONPATH`.
+///
+/// # Panics
+/// When it is missing.
+#[must_use]
+pub fn mcp_python_path() -> PathBuf {
+    let folder = root().join(".tools/pkg/mcp-python");
+    assert!(
+        folder.is_dir(),
+        "{} is missing: run `make tools`",
+        folder.display()
+    );
+    folder
+}
+
 /// One of our programs, as this test was built: same target folder, same profile. The first to
 /// ask in a process has them all built, which takes no time when they are; processes that ask at
 /// once wait for each other on cargo's own lock.
@@ -62,10 +99,36 @@ pub fn program(name: &str) -> PathBuf {
     program
 }
 
+/// One of the test kit's examples, in the profile of this test, built when it is older than its source.
+///
+/// # Panics
+/// When it does not build.
+#[must_use]
+pub fn example(name: &str) -> PathBuf {
+    let folder = profile_folder();
+    let example = folder.join("examples").join(name);
+    // Who had the programs built has had all built.
+    if env::var_os(BINARIES).is_none() || !example.is_file() {
+        cargo_build(&folder, &["--package", "mesh-testkit", "--example", name]);
+    }
+    example
+}
+
 fn build() -> PathBuf {
+    let folder = profile_folder();
+    cargo_build(&folder, &["--workspace", "--bins"]);
+    folder
+}
+
+/// `target/<profile>`
+fn profile_folder() -> PathBuf {
     let this = env::current_exe().expect("a test is a file");
     // target/<profile>/deps/<test>
     let folder = this.ancestors().nth(2).expect("cargo puts tests two below");
+    folder.to_owned()
+}
+
+fn cargo_build(folder: &Path, what: &[&str]) {
     let target = folder.parent().expect("a profile is below the target");
     let profile = match folder.file_name().and_then(|name| name.to_str()) {
         Some("debug") | None => "dev",
@@ -74,15 +137,15 @@ fn build() -> PathBuf {
     let cargo = option_env!("CARGO").unwrap_or("cargo");
     let built = Command::new(cargo)
         .current_dir(root())
-        .args(["build", "--quiet", "--workspace", "--bins"])
+        .args(["build", "--quiet"])
+        .args(what)
         .args(["--profile", profile, "--target-dir"])
         .arg(target)
         .output()
         .expect("cargo runs");
     assert!(
         built.status.success(),
-        "the programs do not build:\n{}",
+        "cargo build {what:?} fails:\n{}",
         String::from_utf8_lossy(&built.stderr)
     );
-    folder.to_owned()
 }

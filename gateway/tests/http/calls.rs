@@ -1,5 +1,7 @@
 //! Calls of a real echo agent, and who is in the mesh.
 
+use std::time::Duration;
+
 use discovery::{Discovery as _, Registration};
 use serde_json::{Value, json};
 use service::ServerHandle;
@@ -130,6 +132,38 @@ async fn services_are_listed_with_who_is_healthy() {
         ),
         (&json!(0), &json!("critical"))
     );
+    agent.drain().await;
+    gateway.running.drain().await;
+}
+
+#[tokio::test]
+async fn services_say_which_tools_they_have_and_their_settings_change_them() {
+    let gateway = embedded(&[]).await;
+    let agent = echo(&gateway).await;
+    let path = "/api/v1/mcp/services";
+    let until = async |tools: &Value| {
+        testkit::until("the catalog shows it", Duration::from_secs(5), async || {
+            let told = gateway.get(path).await.json();
+            let seen = told["ready"] == true && told["services"][0]["names"] == *tools;
+            seen.then(|| told["services"][0].clone())
+        })
+        .await
+    };
+    let echo = until(&json!(["echo-agent"])).await;
+    assert_eq!((&echo["mode"], &echo["tools"]), (&json!("*"), &json!(1)));
+    assert_eq!(
+        (&echo["problem"], &echo["kind"]),
+        (&json!(null), &json!("agent"))
+    );
+    let registry = &gateway.registry;
+    let key = "services/agent-echo/mcp";
+    registry.write(key, Some("off")).await.unwrap();
+    let echo = until(&json!([])).await;
+    assert_eq!(echo["mode"], "off");
+    // A value that will not do changes nothing.
+    registry.write(key, Some("some")).await.unwrap();
+    registry.write(key, None).await.unwrap();
+    until(&json!(["echo-agent"])).await;
     agent.drain().await;
     gateway.running.drain().await;
 }

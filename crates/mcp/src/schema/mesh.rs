@@ -23,13 +23,15 @@ pub fn worker_input_schema(parameters: &[ToolParameter]) -> Value {
     let input = json!({"type": "string", "description": "The task, in words"});
     properties.entry("input").or_insert(input);
     properties.entry("session_id").or_insert_with(session);
-    closed(properties, &required)
+    closed(&properties, &required)
 }
 
-/// What an operation of a tool takes. A tool that lists no operations has it named by `operation`.
+/// What an operation of a tool takes: its parameters beside `session_id`. A tool that lists no operations
+/// has it named by `operation`.
 #[must_use]
 pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: bool) -> Value {
     let (mut properties, mut required) = agentkit::parameters_schema(parameters);
+    properties.entry("session_id").or_insert_with(session);
     if names_operation {
         let operation = json!({"type": "string",
             "description": "What to do, as the tool's description says"});
@@ -37,12 +39,26 @@ pub fn operation_input_schema(parameters: &[ToolParameter], names_operation: boo
         required.retain(|name| name != "operation");
         required.insert(0, "operation".to_owned());
     }
-    let mut schema = closed(properties, &required);
+    let mut schema = closed(&properties, &required);
     if names_operation && parameters.is_empty() {
         // It describes none, and may take some.
         schema["additionalProperties"] = json!({"type": "string"});
     }
     schema
+}
+
+/// What an operation of a tool answers, by the schema of its result as the tool gives it. What is
+/// structured is an object, so a list is its `result`. `None` for a text that is no schema of either.
+#[must_use]
+pub fn operation_output_schema(text: &str) -> Option<Value> {
+    let schema: Value = serde_json::from_str(text).ok()?;
+    match schema["type"].as_str()? {
+        "object" => Some(schema),
+        "array" => Some(
+            json!({"type": "object", "properties": {"result": schema}, "required": ["result"]}),
+        ),
+        _ => None,
+    }
 }
 
 /// What agents and workers answer.
@@ -62,7 +78,7 @@ fn session() -> Value {
     json!({"type": "string", "description": "The session that the call belongs to; none by default"})
 }
 
-fn closed(properties: Map<String, Value>, required: &[String]) -> Value {
+fn closed(properties: &Map<String, Value>, required: &[String]) -> Value {
     let mut schema =
         json!({"type": "object", "properties": properties, "additionalProperties": false});
     if !required.is_empty() {

@@ -38,11 +38,18 @@ pub(crate) fn parameters(
             // A parameter of that name is the service's own.
             (Some((own, _)), None) => match value {
                 Value::String(text) => drop(read.own.insert(own, text)),
-                other => problems.push(format!("{name}: {} is no text: give one", shown(&other))),
+                other => {
+                    problems.push(format!("{name}: {} is no text: give one", shown(&other)));
+                    read.own.insert(own, String::new());
+                }
             },
             (_, Some(parameter)) => match text(&parameter.r#type, &value) {
                 Ok(text) => drop(read.texts.insert(name, text)),
-                Err(advice) => problems.push(format!("{name}: {} {advice}", shown(&value))),
+                Err(advice) => {
+                    problems.push(format!("{name}: {} {advice}", shown(&value)));
+                    // It was given, if wrongly.
+                    read.texts.insert(name, String::new());
+                }
             },
             (None, None) if is_open => drop(read.texts.insert(name, plain(&value))),
             (None, None) => {

@@ -37,7 +37,7 @@ pub(super) struct FieldRules {
     /// The pattern, ready.
     pub(super) pattern: Option<Regex>,
     /// Of the elements of a list, or the values of a map.
-    pub(super) items: Option<Box<FieldRules>>,
+    pub(super) items: Option<Box<Self>>,
 }
 
 impl ArgumentRules {

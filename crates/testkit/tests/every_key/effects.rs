@@ -153,6 +153,13 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("queue_sample", Changed("the_length_of_a_queue_follows_the_store")),
     ("metrics_queues", Changed("made_up_names_of_queues_share_one_series")),
     // The gateway
+    ("mcp", Changed("a_foreign_service_is_shown_where_its_setting_says_so")),
+    ("mcp_read_only", Changed("a_foreign_service_is_shown_where_its_setting_says_so")),
+    ("mcp_destructive", Changed("a_foreign_service_is_shown_where_its_setting_says_so")),
+    ("mcp_tasks", Changed("a_foreign_service_is_shown_where_its_setting_says_so")),
+    ("mcp_max_name", Changed("long_and_equal_names_are_told_apart_and_stay")),
+    ("mcp_max_tools", Changed("no_more_tools_are_listed_than_the_key_says")),
+    ("mcp_descriptor_sets", Changed("files_of_the_operator_stand_in_for_reflection_and_add_comments")),
     ("mcp_router_addr", Changed("calls_go_through_the_router_that_the_key_names")),
     ("workflows_port", Changed("the_test_script_passes")),
     ("fanout_port", Changed("the_test_script_passes")),

@@ -1,0 +1,305 @@
+//! Puts what is known of the services together: names, lists, and which of them has changed.
+
+use std::{
+    collections::{BTreeMap, HashMap},
+    sync::{Arc, OnceLock},
+};
+
+use super::{
+    follow::Entry,
+    prompts, resources,
+    snapshot::{
+        CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Versions,
+        ViewParts, named,
+    },
+};
+use crate::{MeshTool, names::ToolNames};
+
+/// Makes one snapshot after the other.
+#[derive(Debug)]
+pub(super) struct Publisher {
+    max_name: usize,
+    max_tools: usize,
+    last: Arc<CatalogSnapshot>,
+    /// Identity of a tool → as its service gave it, and as it is listed.
+    listed: HashMap<String, (Arc<MeshTool>, Arc<MeshTool>)>,
+}
+
+impl Publisher {
+    pub(super) fn new(max_name: usize, max_tools: usize) -> Self {
+        Self {
+            max_name,
+            max_tools,
+            last: Arc::default(),
+            listed: HashMap::new(),
+        }
+    }
+
+    /// The snapshot of these services; `None` when it says what the last one says.
+    pub(super) fn publish(
+        &mut self,
+        entries: &BTreeMap<Arc<str>, Entry>,
+        ready: bool,
+    ) -> Option<Arc<CatalogSnapshot>> {
+        let version = self.last.version + 1;
+        let names = self.names(entries);
+        let mut listed = HashMap::new();
+        let (mut services, mut ids) = (BTreeMap::new(), HashMap::new());
+        let mut all = CatalogView::default();
+        for (name, entry) in entries {
+            let mut problem = entry.built.as_ref().and_then(|built| built.problem.clone());
+            let mut own = Vec::new();
+            for tool in entry.built.iter().flat_map(|built| &built.tools) {
+                let Some(wanted) = names.get(&tool.identity) else {
+                    let text = format!("mcp_max_tools = {} is reached", self.max_tools);
+                    problem = Some(text);
+                    continue;
+                };
+                let known = self.listed.get(&tool.identity);
+                let known = known.filter(|(given, named)| {
+                    Arc::ptr_eq(given, &tool.tool) && named.name == *wanted
+                });
+                let named = match known {
+                    Some((_, named)) => Arc::clone(named),
+                    None => as_listed(&tool.tool, wanted),
+                };
+                let pair = (Arc::clone(&tool.tool), Arc::clone(&named));
+                listed.insert(tool.identity.clone(), pair);
+                own.push((tool.local.clone(), named));
+            }
+            all.tools
+                .extend(own.iter().map(|(_, tool)| Arc::clone(tool)));
+            let service = self.service(entry, own, problem, version);
+            all.resources
+                .extend(service.parts.resources.iter().cloned());
+            all.prompts.extend(service.parts.prompts.iter().cloned());
+            ids.insert(service.public_id.clone(), Arc::clone(name));
+            services.insert(Arc::clone(name), service);
+        }
+        self.listed = listed;
+        all.tools.sort_by(|a, b| a.name.cmp(&b.name));
+        all.resources.sort_by(|a, b| a.uri.cmp(&b.uri));
+        all.prompts.sort_by(|a, b| a.name.cmp(&b.name));
+        let versions = versions(
+            &self.last.all,
+            version,
+            &all.tools,
+            &all.resources,
+            &all.prompts,
+        );
+        all.tools_version = versions.tools;
+        all.resources_version = versions.resources;
+        all.prompts_version = versions.prompts;
+        let before = &self.last;
+        let is_same = before.ready == ready
+            && before.services.len() == services.len()
+            && before
+                .services
+                .iter()
+                .zip(&services)
+                .all(|(a, b)| Arc::ptr_eq(a.1, b.1));
+        if is_same && before.version > 0 {
+            return None;
+        }
+        self.last = Arc::new(CatalogSnapshot {
+            version,
+            ready,
+            all: Arc::new(all),
+            services,
+            ids,
+        });
+        Some(Arc::clone(&self.last))
+    }
+
+    /// The name of each tool by its identity. Of too many tools those of the last services have none.
+    fn names(&self, entries: &BTreeMap<Arc<str>, Entry>) -> HashMap<String, String> {
+        let tools = entries.values().filter_map(|entry| entry.built.as_ref());
+        let tools = tools.flat_map(|built| &built.tools).take(self.max_tools);
+        let wanted = tools.map(|it| (it.identity.as_str(), it.tool.name.as_str()));
+        ToolNames::new(self.max_name).assign(wanted)
+    }
+
+    /// The service, which stays the same `Arc` while nothing of it changes.
+    fn service(
+        &self,
+        entry: &Entry,
+        own: Vec<(String, Arc<MeshTool>)>,
+        problem: Option<String>,
+        version: u64,
+    ) -> Arc<CatalogService> {
+        let about = entry.built.as_ref().and_then(|built| built.about.as_ref());
+        let before = self.last.services.get(&entry.service.name);
+        let known = before.map(|before| &before.parts);
+        let resources: Vec<Arc<MeshResource>> = about
+            .and_then(|about| resources::of(&entry.service, about, version))
+            .map(
+                |resource| match known.and_then(|known| known.resources.first()) {
+                    Some(known) if known.text == resource.text && known.json == resource.json => {
+                        Arc::clone(known)
+                    }
+                    _ => Arc::new(resource),
+                },
+            )
+            .into_iter()
+            .collect();
+        let whole = own
+            .iter()
+            .map(|(_, tool)| tool)
+            .find(|tool| prompts::is_for(tool));
+        let prompts: Vec<Arc<MeshPrompt>> = about
+            .zip(whole)
+            .map(|(about, tool)| prompts::of(about, tool))
+            .map(
+                |prompt| match known.and_then(|known| known.prompts.first()) {
+                    Some(known) if **known == prompt => Arc::clone(known),
+                    _ => Arc::new(prompt),
+                },
+            )
+            .into_iter()
+            .collect();
+        let local = local_names(own, self.max_name);
+        let last = before.map(|before| ListsOf(&before.parts));
+        let versions = last.map_or(
+            Versions {
+                tools: version,
+                resources: version,
+                prompts: version,
+            },
+            |last| last.changed(version, &local, &resources, &prompts),
+        );
+        let built = entry.built.as_ref();
+        let service = CatalogService {
+            name: Arc::clone(&entry.service.name),
+            public_id: entry.service.public_id.clone(),
+            kind: entry.service.kind,
+            mode: entry.exposure.mode.clone(),
+            tools: local.iter().map(|(_, tool)| tool.name.clone()).collect(),
+            problem,
+            left_out: built.map_or_else(Vec::new, |built| built.left_out.clone()),
+            parts: ViewParts {
+                tools: local,
+                resources,
+                prompts,
+                versions,
+                mount: entry.is_mount(),
+            },
+            view: OnceLock::new(),
+        };
+        match before {
+            Some(before) if is_same(before, &service) => Arc::clone(before),
+            _ => Arc::new(service),
+        }
+    }
+}
+
+/// A tool under the name that it has among all.
+fn as_listed(tool: &Arc<MeshTool>, name: &str) -> Arc<MeshTool> {
+    let named = named(tool, name);
+    if *named.global_name == *name {
+        return named;
+    }
+    Arc::new(MeshTool {
+        global_name: name.into(),
+        ..(*named).clone()
+    })
+}
+
+/// The names of a service's tools among themselves.
+fn local_names(own: Vec<(String, Arc<MeshTool>)>, max_name: usize) -> Vec<(String, Arc<MeshTool>)> {
+    let wanted = own
+        .iter()
+        .map(|(local, tool)| (&*tool.global_name, local.as_str()));
+    let names = ToolNames::new(max_name).assign(wanted);
+    let mut named: Vec<_> = own
+        .into_iter()
+        .map(|(local, tool)| {
+            let name = names.get(&*tool.global_name).cloned();
+            (name.unwrap_or(local), tool)
+        })
+        .collect();
+    named.sort_by(|a, b| a.0.cmp(&b.0));
+    named
+}
+
+fn is_same(before: &CatalogService, now: &CatalogService) -> bool {
+    let tools = before.parts.tools.iter().zip(&now.parts.tools);
+    before.parts.tools.len() == now.parts.tools.len()
+        && tools.into_iter().all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1))
+        && before.public_id == now.public_id
+        && before.kind == now.kind
+        && before.mode == now.mode
+        && before.problem == now.problem
+        && before.left_out == now.left_out
+        && before.parts.mount == now.parts.mount
+        && before.parts.versions == now.parts.versions
+        // Their texts may have changed although the lists have not.
+        && same(&before.parts.resources, &now.parts.resources)
+}
+
+/// The lists of a service as they were.
+struct ListsOf<'a>(&'a ViewParts);
+
+impl ListsOf<'_> {
+    fn changed(
+        &self,
+        version: u64,
+        tools: &[(String, Arc<MeshTool>)],
+        resources: &[Arc<MeshResource>],
+        prompts: &[Arc<MeshPrompt>],
+    ) -> Versions {
+        let before = self.0;
+        let pairs = before.tools.iter().zip(tools);
+        let same_tools = before.tools.len() == tools.len()
+            && pairs
+                .into_iter()
+                .all(|(a, b)| a.0 == b.0 && is_same_tool(&a.1, &b.1));
+        let or = |is_same: bool, last: u64| if is_same { last } else { version };
+        Versions {
+            tools: or(same_tools, before.versions.tools),
+            resources: or(
+                same_entries(&before.resources, resources),
+                before.versions.resources,
+            ),
+            prompts: or(same(&before.prompts, prompts), before.versions.prompts),
+        }
+    }
+}
+
+fn versions(
+    before: &CatalogView,
+    version: u64,
+    tools: &[Arc<MeshTool>],
+    resources: &[Arc<MeshResource>],
+    prompts: &[Arc<MeshPrompt>],
+) -> Versions {
+    let same_tools = before.tools.len() == tools.len()
+        && before
+            .tools
+            .iter()
+            .zip(tools)
+            .all(|(a, b)| is_same_tool(a, b));
+    let or = |is_same: bool, last: u64| if is_same { last } else { version };
+    Versions {
+        tools: or(same_tools, before.tools_version),
+        resources: or(
+            same_entries(&before.resources, resources),
+            before.resources_version,
+        ),
+        prompts: or(same(&before.prompts, prompts), before.prompts_version),
+    }
+}
+
+/// Whether clients see the same tool. How it is called may differ: a new build of its service may have other
+/// descriptors with the same schema.
+fn is_same_tool(a: &Arc<MeshTool>, b: &Arc<MeshTool>) -> bool {
+    Arc::ptr_eq(a, b) || a.json == b.json
+}
+
+fn same_entries(before: &[Arc<MeshResource>], now: &[Arc<MeshResource>]) -> bool {
+    let is_same = |(a, b): (&Arc<MeshResource>, &Arc<MeshResource>)| a.json == b.json;
+    before.len() == now.len() && before.iter().zip(now).all(is_same)
+}
+
+fn same<T>(before: &[Arc<T>], now: &[Arc<T>]) -> bool {
+    before.len() == now.len() && before.iter().zip(now).all(|(a, b)| Arc::ptr_eq(a, b))
+}

@@ -1,0 +1,10 @@
+//! MCP as its users have it: their own clients and SDKs, the protocol's conformance suite, and what
+//! happens when services come and go and gateways end.
+
+mod bridge;
+mod clients;
+mod conformance;
+mod guide;
+mod live;
+mod load;
+mod support;
