@@ -189,5 +189,6 @@ fn facts(era: Era, version: &str, result: &Value, server: &Value) -> Facts {
             .cloned()
             .unwrap_or_default(),
         instructions: result["instructions"].as_str().map(str::to_owned),
+        is_own: true,
     }
 }

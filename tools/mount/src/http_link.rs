@@ -144,7 +144,11 @@ pub(crate) async fn connect(
     let learnt = within(setting.patience, peer.handshake()).await;
     let facts = learnt.with_context(|| format!("it said nothing for {:?}", setting.patience))??;
     guard.disarm();
-    let facts = Arc::new(facts);
+    let facts = Arc::new(Facts {
+        // A session is this process's, and so are its tasks.
+        is_own: facts.era == Era::Legacy,
+        ..facts
+    });
     let link = HttpLink {
         facts: Arc::clone(&facts),
         peer: Arc::clone(&peer),

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::{
     sync::{broadcast::error::RecvError, oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -22,7 +22,7 @@ use tonic::{Status, Streaming};
 use crate::{
     asks::{self, Capabilities},
     handshake,
-    link::{Ask, Era, Event, Exchange, Gone, Next, Outgoing},
+    link::{Ask, Era, Event, Exchange, Facts, Gone, Next, Outgoing},
     listen::Followed,
     message::{
         Fields, Message, Notification, Outcome, Raw, Request, code, error, fields, raw, text,
@@ -30,6 +30,7 @@ use crate::{
     },
     modern::{Out, answer, gone_error, headers_of, next, send, unknown},
     mount::Mount,
+    tasks::{self, Progress},
     translate,
 };
 
@@ -212,6 +213,9 @@ impl Session {
                 self.subscribe(&method, &params).await
             }
             "server/discover" | "subscriptions/listen" => Err(unknown(&method)),
+            "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
+                self.task(&id, &method, params).await
+            }
             _ => {
                 let name = text(params.get("name")).unwrap_or_default();
                 if method == "tools/call"
@@ -304,7 +308,7 @@ impl Session {
             }
             let asked = outcome.as_ref().ok().and_then(input_required);
             let Some(asked) = asked else {
-                return self.finished(method, translate::to_legacy(method, outcome));
+                return self.crossed(method, &params, &facts, outcome);
             };
             (answers, state) = (self.answers(id, &asked).await?, asked.state);
         }
@@ -323,7 +327,8 @@ impl Session {
         let meta = params.get("_meta").map(|it| &**it);
         let mut meta = fields(meta).unwrap_or_default();
         let mut capabilities = self.capabilities.0.clone();
-        if capabilities.remove("tasks").is_some() && params.remove("task").is_some() {
+        capabilities.remove("tasks");
+        if params.remove("task").is_some() {
             let extensions = capabilities
                 .entry("extensions")
                 .or_insert_with(|| json!({}));
@@ -354,6 +359,118 @@ impl Session {
         if let Some(state) = state {
             params.insert("requestState".to_owned(), state);
         }
+    }
+
+    /// The response of a server of 2026-07-28 as the client gets it.
+    fn crossed(&self, method: &str, params: &Fields, facts: &Facts, outcome: Outcome) -> Outcome {
+        let knows_tasks = facts
+            .capabilities
+            .get("extensions")
+            .is_some_and(|it| it.get(asks::TASKS).is_some());
+        let wanted = method == "tools/call" && params.contains_key("task");
+        if let (true, Ok(result)) = (wanted, &outcome) {
+            let task = tasks::begun(result).ok_or_else(|| {
+                let text = "the server answers this tool at once: call it without a task";
+                error(code::UNKNOWN_METHOD, text)
+            });
+            return self.finished(method, task);
+        }
+        let outcome = self.finished(method, translate::to_legacy(method, outcome));
+        match method {
+            "tools/list" if knows_tasks => outcome.map(|it| translate::with_task_support(&it)),
+            _ => outcome,
+        }
+    }
+
+    /// Carries out a request about a task.
+    async fn task(self: &Arc<Self>, id: &Raw, method: &str, params: Fields) -> Outcome {
+        let link = self.mount.upstream.link().await;
+        let link = link.map_err(|gone| gone_error(&gone))?;
+        if link.facts().era == Era::Legacy {
+            let task = text(params.get("taskId")).unwrap_or_default();
+            // The session with the server is shared: a task is of the client that has begun it.
+            if method != "tasks/list" && !self.tasks.lock().contains(&task) {
+                return Err(error(code::INVALID_PARAMS, "there is no such task"));
+            }
+            let outcome = self.forward(id, method, params).await;
+            return match method {
+                "tasks/list" => outcome.map(|result| self.own_tasks(&result)),
+                _ => outcome,
+            };
+        }
+        let Some(task) = text(params.get("taskId")) else {
+            return Err(unknown(method));
+        };
+        let mut capabilities = self.capabilities.0.clone();
+        capabilities.remove("tasks");
+        let extensions = capabilities
+            .entry("extensions")
+            .or_insert_with(|| json!({}));
+        extensions[asks::TASKS] = json!({});
+        let meta = handshake::modern_meta(&link.facts().version, &self.info, &capabilities);
+        match method {
+            "tasks/get" => Ok(tasks::seen(
+                &self.of_task(&meta, "tasks/get", &task, None).await?,
+            )),
+            "tasks/cancel" => {
+                self.of_task(&meta, "tasks/cancel", &task, None).await?;
+                Ok(tasks::seen(
+                    &self.of_task(&meta, "tasks/get", &task, None).await?,
+                ))
+            }
+            "tasks/result" => self.await_task(id, &meta, &task).await,
+            _ => Err(unknown(method)),
+        }
+    }
+
+    /// Asks a server of 2026-07-28 about a task.
+    async fn of_task(
+        &self,
+        meta: &Fields,
+        method: &str,
+        task: &str,
+        answers: Option<Raw>,
+    ) -> Outcome {
+        let mut params = tasks::modern_params(meta, task);
+        if let Some(answers) = answers {
+            params.insert("inputResponses".to_owned(), answers);
+        }
+        let asked = self.mount.request(Outgoing::own(method, params)).await;
+        let asked = asked.map_err(|gone| gone_error(&gone))?.outcome().await;
+        asked.map_err(|gone| gone_error(&gone))?
+    }
+
+    /// Waits for a task of a server of 2026-07-28, and asks the client what the task asks.
+    async fn await_task(&self, id: &Raw, meta: &Fields, task: &str) -> Outcome {
+        let mut answered = BTreeSet::new();
+        loop {
+            let seen = self.of_task(meta, "tasks/get", task, None).await?;
+            let pause = match tasks::progress(&seen) {
+                Progress::Ended(outcome) => return outcome,
+                Progress::Working(pause) => pause,
+                Progress::Asks(mut requests, pause) => {
+                    requests.retain(|key, _| answered.insert(key.clone()));
+                    let state = None;
+                    let asked = InputRequired { requests, state };
+                    if let Some(answers) = self.answers(id, &asked).await? {
+                        let answers = Some(to_raw(&answers));
+                        self.of_task(meta, "tasks/update", task, answers).await?;
+                    }
+                    pause
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// A list of tasks without those of others.
+    fn own_tasks(&self, result: &Raw) -> Raw {
+        let mut result: Value = serde_json::from_str(result.get()).unwrap_or_default();
+        if let Some(all) = result["tasks"].as_array_mut() {
+            let own = self.tasks.lock();
+            all.retain(|it| it["taskId"].as_str().is_some_and(|id| own.contains(id)));
+        }
+        raw(&result)
     }
 
     /// The response as the client gets it.

@@ -36,6 +36,7 @@ mod parked;
 mod process;
 mod sse;
 mod stdio;
+mod tasks;
 mod tool_service;
 mod tools;
 mod translate;

@@ -27,6 +27,7 @@ use crate::{
     metrics::MountMetrics,
     parked::Parked,
     process::ServerCommand,
+    tasks::HeldTasks,
     tools::Tools,
     upstream::{Address, Upstream},
 };
@@ -45,6 +46,7 @@ pub(crate) struct Mount {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) tools: Tools,
     pub(crate) parked: Parked,
+    pub(crate) held: HeldTasks,
     /// `None` when nothing is pinned.
     pins: Option<Pins>,
     /// What the server tells everybody: that lists changed, and that resources did.
@@ -75,6 +77,7 @@ impl Mount {
             upstream: Upstream::start(address, setting, &keys),
             tools: Tools::default(),
             parked: Parked::new(&context.instance_id, &keys, &metrics),
+            held: HeldTasks::default(),
             pins: (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
                 .then(|| Pins::new(Arc::clone(&context.discovery))),
             changes: broadcast::channel(CHANGES).0,
@@ -97,6 +100,7 @@ impl Mount {
             loop {
                 sleep(SWEEP).await;
                 swept.parked.sweep();
+                swept.held.sweep(swept.keys.mount_park_time);
             }
         };
         context
