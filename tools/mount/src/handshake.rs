@@ -190,5 +190,8 @@ fn facts(era: Era, version: &str, result: &Value, server: &Value) -> Facts {
             .unwrap_or_default(),
         instructions: result["instructions"].as_str().map(str::to_owned),
         is_own: true,
+        knows_both: result["supportedVersions"]
+            .as_array()
+            .is_some_and(|all| all.iter().any(|it| LEGACY.iter().any(|known| it == known))),
     }
 }

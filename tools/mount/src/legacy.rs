@@ -30,6 +30,7 @@ use crate::{
     },
     modern::{Out, answer, gone_error, headers_of, next, send, unknown},
     mount::Mount,
+    side::Side,
     tasks::{self, Progress},
     translate,
 };
@@ -47,6 +48,8 @@ const MAX_TASKS: usize = 1000;
 #[derive(Debug)]
 struct Session {
     mount: Arc<Mount>,
+    /// The way to the server.
+    side: Arc<Side>,
     out: Out,
     client: u64,
     info: Value,
@@ -154,7 +157,10 @@ async fn begin(
         .as_ref()
         .and_then(|it| serde_json::from_str(it.get()).ok())
         .unwrap_or_default();
-    let link = match mount.upstream.link().await {
+    // Which way there is shows once the server is known.
+    let known = mount.upstream.link().await;
+    let side = mount.legacy_side();
+    let link = match known.and(side.upstream.link().await) {
         Ok(link) => link,
         Err(gone) => {
             answer(out, Some(&request.id), &Err(gone_error(&gone))).await;
@@ -165,12 +171,14 @@ async fn begin(
     let begun = translate::begun(link.facts(), asked);
     answer(out, Some(&request.id), &Ok(raw(&begun))).await;
     let followed = Followed {
-        mount: Arc::clone(mount),
+        side: Arc::clone(&side),
+        tracker: mount.context.tracker.clone(),
         uris: BTreeSet::new(),
     };
     Some(Session {
         client: mount.client(),
         mount: Arc::clone(mount),
+        side,
         out: out.clone(),
         info: params["clientInfo"].clone(),
         capabilities: Capabilities::read(params.get("capabilities")),
@@ -233,7 +241,7 @@ impl Session {
             return Err(error(code::INVALID_PARAMS, "uri is missing"));
         };
         let link = self
-            .mount
+            .side
             .upstream
             .link()
             .await
@@ -252,8 +260,8 @@ impl Session {
         };
         match (changed, begins, link.facts().era) {
             (false, ..) => {}
-            (true, true, Era::Legacy) => self.mount.follow_resource(&uri).await,
-            (true, false, Era::Legacy) => self.mount.unfollow_resource(&uri).await,
+            (true, true, Era::Legacy) => self.side.follow_resource(&uri).await,
+            (true, false, Era::Legacy) => self.side.unfollow_resource(&uri).await,
             (true, _, Era::Modern) => {
                 let uris = self.followed.lock().uris.clone();
                 self.listened.send_replace(uris);
@@ -272,7 +280,7 @@ impl Session {
         let (mut answers, mut state) = (None, None);
         for _ in 0..MAX_ROUNDS {
             let link = self
-                .mount
+                .side
                 .upstream
                 .link()
                 .await
@@ -291,7 +299,7 @@ impl Session {
             }
             let exchange = self
                 .mount
-                .request(outgoing)
+                .request_over(&self.side.upstream, outgoing)
                 .await
                 .map_err(|gone| gone_error(&gone))?;
             let outcome = match self.drive(id, token.as_ref(), exchange).await {
@@ -384,7 +392,7 @@ impl Session {
 
     /// Carries out a request about a task.
     async fn task(self: &Arc<Self>, id: &Raw, method: &str, params: Fields) -> Outcome {
-        let link = self.mount.upstream.link().await;
+        let link = self.side.upstream.link().await;
         let link = link.map_err(|gone| gone_error(&gone))?;
         if link.facts().era == Era::Legacy {
             let task = text(params.get("taskId")).unwrap_or_default();
@@ -435,7 +443,10 @@ impl Session {
         if let Some(answers) = answers {
             params.insert("inputResponses".to_owned(), answers);
         }
-        let asked = self.mount.request(Outgoing::own(method, params)).await;
+        let asked = self
+            .mount
+            .request_over(&self.side.upstream, Outgoing::own(method, params))
+            .await;
         let asked = asked.map_err(|gone| gone_error(&gone))?.outcome().await;
         asked.map_err(|gone| gone_error(&gone))?
     }
@@ -476,7 +487,9 @@ impl Session {
     /// The response as the client gets it.
     fn finished(&self, method: &str, outcome: Outcome) -> Outcome {
         match method {
-            "tools/list" => outcome.map(|result| self.mount.tools.shown(result)),
+            "tools/list" => {
+                outcome.map(|result| self.mount.tools.shown(result, self.mount.pins.is_some()))
+            }
             "tools/call" => outcome.inspect(|result| self.remember_task(result)),
             _ => outcome,
         }
@@ -607,7 +620,7 @@ impl Session {
             // The mount has begun its own session with the server, and has its own roots.
             "notifications/initialized" | "notifications/roots/list_changed" => {}
             _ => {
-                if let Ok(link) = self.mount.upstream.link().await {
+                if let Ok(link) = self.side.upstream.link().await {
                     link.notify(it).await.ok();
                 }
             }
@@ -671,7 +684,7 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
 
 /// Passes on what the server tells everybody.
 async fn follow_lists(session: Arc<Session>) {
-    let mut changes = session.mount.changes.subscribe();
+    let mut changes = session.side.changes.subscribe();
     loop {
         let it = match changes.recv().await {
             Ok(it) => it,
@@ -703,7 +716,7 @@ async fn follow_lists(session: Arc<Session>) {
 /// Follows resources at a server of 2026-07-28.
 async fn follow_resources(session: Arc<Session>) {
     let mut listened = session.listened.subscribe();
-    let mut links = session.mount.upstream.links();
+    let mut links = session.side.upstream.links();
     loop {
         let uris = listened.borrow_and_update().clone();
         let link = links.borrow_and_update().clone();

@@ -4,6 +4,7 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     link::{Era, Event, Facts, Link, Next, Outgoing},
@@ -11,6 +12,7 @@ use crate::{
     modern::{Call, Out, gone_error, send},
     mount::Mount,
     parked::{Parked, State},
+    side::Side,
     translate,
 };
 
@@ -156,7 +158,7 @@ async fn gather(
     out: &Out,
     acknowledged: &mut bool,
 ) -> Option<Outcome> {
-    let mut changes = mount.changes.subscribe();
+    let mut changes = mount.side.changes.subscribe();
     let mut honoured = Map::new();
     for kind in ["tools", "prompts", "resources"] {
         let name = format!("{kind}ListChanged");
@@ -165,7 +167,8 @@ async fn gather(
         }
     }
     let mut followed = Followed {
-        mount: Arc::clone(mount),
+        side: Arc::clone(&mount.side),
+        tracker: mount.context.tracker.clone(),
         uris: BTreeSet::new(),
     };
     if facts.can("resources.subscribe")
@@ -173,7 +176,7 @@ async fn gather(
     {
         for uri in uris.iter().filter_map(Value::as_str).take(MAX_RESOURCES) {
             if followed.uris.insert(uri.to_owned()) {
-                mount.follow_resource(uri).await;
+                mount.side.follow_resource(uri).await;
             }
         }
         honoured.insert("resourceSubscriptions".to_owned(), json!(followed.uris));
@@ -219,19 +222,20 @@ async fn gather(
 /// Resources that one stream follows, until it ends.
 #[derive(Debug)]
 pub(crate) struct Followed {
-    pub(crate) mount: Arc<Mount>,
+    pub(crate) side: Arc<Side>,
+    pub(crate) tracker: TaskTracker,
     pub(crate) uris: BTreeSet<String>,
 }
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let (mount, uris) = (Arc::clone(&self.mount), std::mem::take(&mut self.uris));
+        let (side, uris) = (Arc::clone(&self.side), std::mem::take(&mut self.uris));
         if uris.is_empty() {
             return;
         }
-        self.mount.context.tracker.spawn(async move {
+        self.tracker.spawn(async move {
             for uri in uris {
-                mount.unfollow_resource(&uri).await;
+                side.unfollow_resource(&uri).await;
             }
         });
     }

@@ -469,7 +469,7 @@ async fn park(
 /// The response that a client gets.
 fn finished(mount: &Mount, call: &Call, facts: &Arc<Facts>, outcome: Outcome) -> Outcome {
     let outcome = match call.method == "tools/list" {
-        true => outcome.map(|result| mount.tools.shown(result)),
+        true => outcome.map(|result| mount.tools.shown(result, mount.pins.is_some())),
         false => outcome,
     };
     match facts.era {

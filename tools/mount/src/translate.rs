@@ -229,6 +229,7 @@ mod tests {
             capabilities: serde_json::from_value(capabilities).unwrap(),
             instructions: None,
             is_own: true,
+            knows_both: false,
         })
     }
 
