@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Measures workflows beside DBOS, Temporal and Restate on one PostgreSQL, and writes docs/benchmarks-workflows.md.
-# Usage: scripts/bench-workflows.sh [rates|sqlite|hops|waiting|each|idle|report]...   (all of them, in this order)
+# Usage: scripts/bench-workflows.sh [rates|sqlite|hops|waiting|fair|each|idle|report]...   (all of them, in this order)
 # ROUNDS rounds (3), in each the peers and ours in turn; ratios are made within a round. PEERS="dbos temporal restate"
 # says beside whom. Each line has a new database in one cluster, with fsync and synchronous_commit on. Ours has a new
 # Redis too, which appends every second. A stage keeps what it found in target/bench-workflows until the report.
@@ -133,6 +133,15 @@ sqlite() {
 hops() { : >"$KEPT/hops"; local round; for round in $(seq "$ROUNDS"); do ours hops 100 20 | keep hops mesh "$round"; told hops; done; }
 waiting() { : >"$KEPT/waiting"; ours waiting "${WAITING:-100000}" 64 "$RUNS" | keep waiting mesh 1; told waiting; }
 
+# Nodes that do nothing keep both cores busy; those that take a while keep the workers busy.
+fair() {
+  : >"$KEPT/fair"
+  local round busy
+  for round in $(seq "$ROUNDS"); do
+    for busy in 0 20; do ours fair "${QUEUED:-10000}" 500 $busy | keep fair mesh "$round"; told fair; done
+  done
+}
+
 each() {
   local round items; : >"$KEPT/each"
   for round in $(seq "$ROUNDS"); do
@@ -221,6 +230,13 @@ report() {
 
 	$(lines waiting '| runs that wait | rate before | rate beside them | MiB before | MiB beside them | first step after a restart, s |' '"| \(.waiting) | \(.empty_wf_s | round) | \(.wf_s | round) | \(.rss_before_mib) | \(.rss_mib) | \(.first_step_s | r(2)) |"')
 
+	## A light owner beside a heavy one
+
+	The time from the call that creates a run to its first node, of an owner with one run at a time: alone, and while that many runs of
+	another owner are queued or under way. A node takes that many milliseconds.
+
+	$(lines fair '| a node takes, ms | runs of the other | p50 ms alone | p99 ms alone | p50 ms beside | p99 ms beside | p99 / alone |' '"| \(.busy_ms) | \(.queued) | \(.alone_p50_ms | r(2)) | \(.alone_p99_ms | r(2)) | \(.p50_ms | r(2)) | \(.p99_ms | r(2)) | \(.p99_ms / .alone_p99_ms | r(2)) |"')
+
 	## \`for_each\`
 
 	64 iterations at once.
@@ -233,7 +249,7 @@ report() {
 	EOF
 }
 
-[ $# -gt 0 ] || set -- rates sqlite hops waiting each idle report
+[ $# -gt 0 ] || set -- rates sqlite hops waiting fair each idle report
 # shellcheck disable=SC2086
 PEERS=$PEERS scripts/tools.sh bench-workflows
 RESTATE=$(readlink -f .tools/pkg/restate-* 2>/dev/null | tail -1) TEMPORAL=$(readlink -f .tools/pkg/temporal-server-* 2>/dev/null | tail -1)
@@ -244,8 +260,8 @@ if [ "$*" != report ]; then
 fi
 for stage in "$@"; do
   case $stage in
-    rates|sqlite|hops|waiting|each|idle) "$stage" ;;
+    rates|sqlite|hops|waiting|fair|each|idle) "$stage" ;;
     report) report >"$WORK/report"; cp "$WORK/report" "${OUT:-docs/benchmarks-workflows.md}"; cat "$WORK/report" ;;
-    *) die "$stage is no stage: give rates, sqlite, hops, waiting, each, idle or report" ;;
+    *) die "$stage is no stage: give rates, sqlite, hops, waiting, fair, each, idle or report" ;;
   esac
 done

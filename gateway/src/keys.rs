@@ -2,9 +2,7 @@
 
 use std::time::Duration;
 
-use service::config::{
-    Secret, duration, integer, keys, number, optional, optional_port, secret, size,
-};
+use service::config::{duration, integer, keys, number, optional, optional_port, size};
 
 keys! {
     /// The gateway.
@@ -57,8 +55,6 @@ keys! {
         max_queued_runs: u64 = integer(1_000_000, 0..=1_000_000_000, "runs").zero("no limit"),
         /// How long a run is kept after its end, unless its workflow says `retention`.
         run_retention: Duration = duration("168h").zero("it is gone at the next sweep"),
-        /// Secret that links of approvals are signed with. Empty: there are no such links.
-        approval_secret: Option<Secret> = secret(),
         /// Requests that this gateway takes each minute for workflows, of all clients together.
         minute_requests: u64 = integer(0, 0..=1_000_000_000, "requests").zero("no limit"),
         /// Runs that one user may start each minute of workflows without agents.

@@ -68,6 +68,7 @@ pub const SPEC: Spec = Spec {
             work::RunKeys::GROUP,
             mcp::keys::McpKeys::GROUP,
             ::mcp::ToolKeys::GROUP,
+            work::ApprovalLinkKeys::GROUP,
         ],
         service::WEB,
         work::KEYS,

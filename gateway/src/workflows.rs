@@ -36,6 +36,7 @@ use outage::Outage;
 pub(crate) struct Workflows {
     store: Arc<dyn RunStore>,
     pub(crate) keys: WorkflowKeys,
+    links: work::ApprovalLinkKeys,
     pub(crate) limits: MinuteLimits,
     pub(crate) changes: ChangeFeed,
     pub(crate) known: KnownVersions,
@@ -48,6 +49,7 @@ impl Workflows {
     pub(crate) fn new(context: &Context, store: Arc<dyn RunStore>, patience: Duration) -> Self {
         let keys = WorkflowKeys::from_config(&context.config);
         Self {
+            links: work::ApprovalLinkKeys::from_config(&context.config),
             limits: MinuteLimits::new(&keys),
             changes: ChangeFeed::start(context, store.clone()),
             known: KnownVersions::default(),

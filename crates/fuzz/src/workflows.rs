@@ -165,6 +165,7 @@ impl Driven {
                     key: job.key,
                     failure,
                     metrics: None,
+                    otherwise: None,
                 },
                 Effect::SubmitJob(job) => Input::Succeeded {
                     key: job.key,

@@ -24,6 +24,8 @@ impl Changes {
     /// Adds others.
     pub(crate) fn add(&mut self, other: Self) {
         self.inbox |= other.inbox;
+        self.queued |= other.queued;
+        self.commands |= other.commands;
         self.events |= other.events;
         self.answers |= other.answers;
     }
@@ -32,6 +34,8 @@ impl Changes {
     pub(crate) fn and(self, other: Self) -> Self {
         Self {
             inbox: self.inbox & other.inbox,
+            queued: self.queued & other.queued,
+            commands: self.commands & other.commands,
             events: self.events & other.events,
             answers: self.answers && other.answers,
         }
@@ -41,14 +45,29 @@ impl Changes {
     fn without(self, other: Self) -> Self {
         Self {
             inbox: self.inbox & !other.inbox,
+            queued: self.queued & !other.queued,
+            commands: self.commands & !other.commands,
             events: self.events & !other.events,
             answers: self.answers && !other.answers,
         }
     }
 
-    /// A new run or command of a shard.
+    /// There may be new runs and commands of a shard.
     pub(crate) fn in_inbox(&mut self, shard: u16) {
+        self.in_queue(shard);
+        self.in_commands(shard);
+    }
+
+    /// A new run of a shard.
+    pub(crate) fn in_queue(&mut self, shard: u16) {
         self.inbox |= bit(shard);
+        self.queued |= bit(shard);
+    }
+
+    /// A new command of a shard.
+    pub(crate) fn in_commands(&mut self, shard: u16) {
+        self.inbox |= bit(shard);
+        self.commands |= bit(shard);
     }
 
     /// A new event of a shard.
@@ -60,7 +79,11 @@ impl Changes {
         let mut changes = Self::default();
         for interest in interests {
             match interest {
-                Interest::Inbox(shards) => changes.inbox |= shards,
+                Interest::Inbox(shards) => {
+                    changes.inbox |= shards;
+                    changes.queued |= shards;
+                    changes.commands |= shards;
+                }
                 Interest::Events => changes.events = u64::MAX,
                 Interest::Answers => changes.answers = true,
             }
@@ -162,7 +185,7 @@ mod tests {
         let inbox = [Interest::Inbox(0b11)];
         assert!(hub.changes("a", &inbox, short).await.is_empty());
         let mut changes = Changes::default();
-        changes.in_inbox(1);
+        changes.in_queue(1);
         changes.in_events(63);
         hub.publish(changes);
         hub.publish(Changes {
@@ -171,6 +194,7 @@ mod tests {
         });
         let heard = hub.changes("a", &inbox, short).await;
         assert_eq!((heard.inbox, heard.events), (0b10, 0));
+        assert_eq!((heard.queued, heard.commands), (0b10, 0));
         assert!(hub.changes("a", &inbox, short).await.is_empty());
         let heard = hub.changes("a", &[Interest::Events], short).await;
         assert_eq!(heard.events, 1 << 63);

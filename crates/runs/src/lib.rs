@@ -38,6 +38,6 @@ pub use shard::{
     Changes, Commit, CommitOutcome, InboxItem, Interest, OutboxEntry, OwnerLimits, RunChange,
     SHARDS, ShardLease, TimerRow, shard_of,
 };
-pub use store::{RunStore, TagTarget};
+pub use store::{MAX_COUNT, RunStore, TagTarget};
 pub use stores::{Nowhere, OpenStore, STORES, StoreBackend, StoreOptions, open};
 pub use workflow::{Artifact, NewVersion, Scope, Tag, TagMove, Version};

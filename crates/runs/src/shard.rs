@@ -149,6 +149,10 @@ pub enum Interest {
 pub struct Changes {
     /// Shards with new runs or commands.
     pub inbox: u64,
+    /// Those of them with new runs.
+    pub queued: u64,
+    /// Those of them with new commands.
+    pub commands: u64,
     /// Shards with new events.
     pub events: u64,
     /// Whether there are new answers.

@@ -9,6 +9,9 @@ use crate::{
     RunRecord, RunSummary, Scope, ShardLease, StoredRun, Tag, TagMove, TimerRow, Version,
 };
 
+/// Runs are counted up to here.
+pub const MAX_COUNT: u64 = 10_000;
+
 /// A place where workflows and runs are kept. Every method is one transaction.
 ///
 /// # Errors
@@ -94,6 +97,9 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
 
     /// Runs, latest first.
     async fn runs(&self, filter: &RunFilter) -> Result<RunPage, Error>;
+
+    /// How many runs fit, whatever the page and its part of a text are; at most [`MAX_COUNT`].
+    async fn count(&self, filter: &RunFilter) -> Result<u64, Error>;
 
     /// Sends a command to the owner of a run. [`Error::NotFound`] for an unknown run.
     async fn send(&self, command: &Command) -> Result<(), Error>;

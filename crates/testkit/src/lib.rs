@@ -46,6 +46,7 @@ pub mod streams;
 pub mod tools;
 pub mod toxiproxy;
 pub mod wait;
+pub mod web_server;
 
 pub use certificate::Certificate;
 pub use consul::Consul;
@@ -65,3 +66,4 @@ pub use redis::Redis;
 pub use sentinel::Sentinel;
 pub use toxiproxy::Toxiproxy;
 pub use wait::{until, within};
+pub use web_server::WebServer;

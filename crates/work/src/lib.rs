@@ -5,6 +5,7 @@
 //! job. The runner takes the job from the queue and runs it with [`KindRow::run`].
 
 mod agent_selector;
+mod approval_links;
 mod attempt;
 mod check;
 mod error;
@@ -19,6 +20,7 @@ mod split;
 mod store_monitor;
 
 pub use agent_selector::AgentSelector;
+pub use approval_links::{ApprovalLinkKeys, SignedLink};
 pub use attempt::{Attempt, AttemptFacts, Runtime};
 pub use error::FieldError;
 pub use kind::{Description, JobKind};

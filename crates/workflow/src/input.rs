@@ -91,6 +91,8 @@ pub enum Input {
         failure: Failure,
         /// What it cost.
         metrics: Option<Value>,
+        /// What the node answers if no other attempt follows: then it has succeeded after all.
+        otherwise: Option<Output>,
     },
     /// The job is not known to the queue any more: it is submitted again as another attempt, which the
     /// node's limit does not count.

@@ -9,6 +9,7 @@ mod items;
 mod key;
 mod loops;
 mod machine;
+mod patch_checks;
 mod patches;
 mod records;
 mod start;

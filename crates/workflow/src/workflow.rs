@@ -10,7 +10,7 @@ use std::{collections::HashMap, sync::Arc};
 
 use serde_json::Value;
 
-pub(crate) use self::approval::approval_options;
+pub(crate) use self::approval::{Approval, approval_options};
 pub(crate) use self::config::{Config, ForEach, Item, Kind, Subject, Transform};
 pub(crate) use self::read::{MAX_DEPTH, length, too_deep};
 use crate::{expression::Expression, patch};
@@ -86,6 +86,8 @@ pub(crate) struct Options {
     pub(crate) queue: Option<String>,
     pub(crate) priority: Option<u8>,
     pub(crate) patches: PatchPolicy,
+    /// Whom a patch is asked of, and how, where people decide on it.
+    pub(crate) patch_approval: Option<Approval>,
     pub(crate) max_agents: Option<usize>,
 }
 

@@ -2,11 +2,12 @@
 
 use runs::{
     Approval, ApprovalFilter, ApprovalState, Decision, DecisionOutcome,
-    link::{self, ApprovalLink, LinkError},
+    link::{self, LinkError},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use utoipa::ToSchema;
+use work::SignedLink;
 
 use super::{Workflows, body::not_found, ids};
 use crate::{
@@ -276,14 +277,10 @@ impl Workflows {
         approval: &Approval,
         person: &str,
         until: u64,
-    ) -> Result<String, Problem> {
+    ) -> Result<SignedLink, Problem> {
         may_decide(approval, person)?;
-        let link = ApprovalLink {
-            approval: approval.asked.key.clone(),
-            person: person.to_owned(),
-            until,
-        };
-        Ok(link::sign(self.secret()?, &link))
+        let link = self.links.sign(&approval.asked.key, person, until);
+        link.ok_or_else(no_links)
     }
 
     /// Who decides by a link.
@@ -291,22 +288,16 @@ impl Workflows {
     /// # Errors
     /// 403 for one that was not signed here for this approval, or has expired.
     pub(crate) fn person_of(&self, approval: &str, token: &str) -> Result<String, Problem> {
-        let link = link::verify(self.secret()?, approval, token, ids::now());
+        let secret = self.links.approval_secret.as_ref().ok_or_else(no_links)?;
+        let link = link::verify(secret.expose(), approval, token, ids::now());
         let refuse = |error: LinkError| Problem::new(ProblemKind::Forbidden, error.to_string());
         Ok(link.map_err(refuse)?.person)
     }
+}
 
-    fn secret(&self) -> Result<&str, Problem> {
-        let secret = self
-            .keys
-            .approval_secret
-            .as_ref()
-            .map(|secret| secret.expose());
-        secret.ok_or_else(|| {
-            let text = "there are no links of approvals here: set approval_secret to have some";
-            Problem::new(ProblemKind::Forbidden, text)
-        })
-    }
+fn no_links() -> Problem {
+    let text = "there are no links of approvals here: set approval_secret to have some";
+    Problem::new(ProblemKind::Forbidden, text)
 }
 
 #[cfg(test)]

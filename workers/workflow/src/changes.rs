@@ -51,12 +51,15 @@ pub(crate) async fn follow(
                 let pause = pauses.after_failure(&mut rand::rng());
                 sleep(pause).await;
                 Changes {
-                    inbox: bits,
+                    queued: bits,
+                    commands: bits,
                     ..Changes::default()
                 }
             }
         };
-        if changes.inbox & bits != 0 && out.send(Message::Changes).await.is_err() {
+        let (queued, commands) = (changes.queued & bits != 0, changes.commands & bits != 0);
+        let message = Message::Changes { queued, commands };
+        if (queued || commands) && out.send(message).await.is_err() {
             return;
         }
     }

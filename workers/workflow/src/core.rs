@@ -10,6 +10,7 @@ mod compare;
 mod effects;
 mod intake;
 mod leases;
+mod look;
 mod step;
 
 use std::{
@@ -36,6 +37,7 @@ use self::{
     compare::Compared,
     effects::{Effects, Sent},
     leases::{Shard, ShardContent},
+    look::Look,
 };
 use crate::{
     changes::{self, Owned},
@@ -72,8 +74,13 @@ pub(crate) enum Message {
         /// They.
         completions: Vec<Completion>,
     },
-    /// There may be new runs or commands.
-    Changes,
+    /// There may be new runs, or commands.
+    Changes {
+        /// Runs.
+        queued: bool,
+        /// Commands.
+        commands: bool,
+    },
 }
 
 /// What all parts of a runner share.
@@ -82,6 +89,7 @@ pub(crate) struct Env {
     pub(crate) context: Context,
     pub(crate) keys: WorkflowKeys,
     pub(crate) queue: work::QueueKeys,
+    pub(crate) links: work::ApprovalLinkKeys,
     pub(crate) store: Arc<dyn RunStore>,
     pub(crate) jobs: Jobs,
     pub(crate) dispatcher: Dispatcher,
@@ -111,46 +119,6 @@ enum Done {
     Child(children::Resolved),
     Swept(Result<usize, Error>),
     Reader,
-}
-
-/// When something is looked at again, and whether it is looked at now.
-#[derive(Debug)]
-struct Look {
-    at: Instant,
-    busy: bool,
-    /// Something wanted a look while it was looked.
-    wanted: Option<Instant>,
-}
-
-impl Look {
-    fn new(at: Instant) -> Self {
-        Self {
-            at,
-            busy: false,
-            wanted: None,
-        }
-    }
-
-    /// Whether it is time; then it is busy until [`Look::again`].
-    fn begin(&mut self, now: Instant) -> bool {
-        let due = !self.busy && self.at <= now;
-        self.busy |= due;
-        due
-    }
-
-    /// It has been looked at; the next look is then, unless something wanted one earlier meanwhile.
-    fn again(&mut self, at: Instant) {
-        self.busy = false;
-        self.at = self.wanted.take().map_or(at, |wanted| wanted.min(at));
-    }
-
-    /// It is looked at by then.
-    fn by(&mut self, at: Instant) {
-        match self.busy {
-            true => self.wanted = Some(self.wanted.map_or(at, |wanted| wanted.min(at))),
-            false => self.at = self.at.min(at),
-        }
-    }
 }
 
 /// The core of a runner.
@@ -365,10 +333,14 @@ impl Core {
 
     fn message(&mut self, message: Message) {
         match message {
-            Message::Changes => {
+            Message::Changes { queued, commands } => {
                 let now = Instant::now();
-                self.inbox.by(now);
-                self.queued.by(now);
+                if queued {
+                    self.queued.by(now);
+                }
+                if commands {
+                    self.inbox.by(now);
+                }
             }
             Message::Completions { queue, completions } => {
                 for completion in completions {

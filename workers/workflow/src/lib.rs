@@ -34,7 +34,11 @@ pub const SPEC: Spec = Spec {
     about: "The workflow runner: carries out runs of workflows",
     idempotent: &[],
     keys: &[
-        &[keys::WorkflowKeys::GROUP, work::RunKeys::GROUP],
+        &[
+            keys::WorkflowKeys::GROUP,
+            work::RunKeys::GROUP,
+            work::ApprovalLinkKeys::GROUP,
+        ],
         service::WEB,
         work::KEYS,
         service::CALLS,

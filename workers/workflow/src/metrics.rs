@@ -40,6 +40,8 @@ telemetry::metrics! {
         shards: Gauge = "mesh_workflow_shards": "Shards of runs that this runner owns, of 64";
         lost: Counter ["why"] = "mesh_workflow_shards_lost":
             "Shards that this runner lost: expired or fenced";
+        refused: Counter = "mesh_workflow_commits_refused":
+            "Late commits of shards that have another owner by now: nothing of them was stored";
         resubmitted: Counter = "mesh_workflow_resubmitted":
             "Jobs of nodes that the queue did not know any more";
     }
@@ -101,6 +103,11 @@ impl Metrics {
     /// Counts a shard that was lost.
     pub(crate) fn lost(&self, why: &str) {
         self.lost.of([why]).inc();
+    }
+
+    /// Counts a late commit of a shard.
+    pub(crate) fn refused(&self) {
+        self.refused.inc();
     }
 
     /// Counts a job that the queue has lost.

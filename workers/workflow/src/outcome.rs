@@ -1,5 +1,6 @@
 //! What becomes of the result of a job: the output of its node, or why its attempt failed.
 
+use http::StatusCode;
 use jobs::JobStatus;
 use serde_json::{Map, Value, json};
 use workflow::{Failure, Input, JobRequest, Output, PatchRequest};
@@ -20,18 +21,42 @@ pub(crate) struct Ended {
 pub(crate) fn input(request: &JobRequest, ended: Ended) -> Input {
     let (key, metrics) = (request.key.clone(), ended.metrics.clone());
     match succeeded(request, ended) {
-        Ok((output, patch)) => Input::Succeeded {
-            key,
-            output: Output::inline(output),
-            metrics,
-            patch,
+        Ok((output, patch)) => match refusal(request, &output) {
+            // It is tried again as far as that may help. Then the node answers with it.
+            Some(failure) => Input::Failed {
+                key,
+                failure,
+                metrics,
+                otherwise: Some(Output::inline(output)),
+            },
+            None => Input::Succeeded {
+                key,
+                output: Output::inline(output),
+                metrics,
+                patch,
+            },
         },
         Err(failure) => Input::Failed {
             key,
             failure,
             metrics,
+            otherwise: None,
         },
     }
+}
+
+/// What a server refuses that was asked by a node of the type `http`.
+fn refusal(request: &JobRequest, output: &Value) -> Option<Failure> {
+    if request.node_type != "http" {
+        return None;
+    }
+    let code = u16::try_from(output["status_code"].as_u64()?).ok()?;
+    let status = StatusCode::from_u16(code).ok()?;
+    let url = output["url"].as_str().unwrap_or_default();
+    (code >= 400).then(|| Failure {
+        message: format!("{url} answered {status}"),
+        retryable: work::Http::may_pass(status),
+    })
 }
 
 fn succeeded(request: &JobRequest, ended: Ended) -> Result<(Value, Option<PatchRequest>), Failure> {
@@ -54,13 +79,13 @@ fn succeeded(request: &JobRequest, ended: Ended) -> Result<(Value, Option<PatchR
 /// The output of a node by its type.
 fn output(request: &JobRequest, result: Value, metrics: Option<&Value>) -> Value {
     match request.node_type.as_str() {
-        "http" => http(request, result, metrics),
+        "http" => response(request, result, metrics),
         "agent" | "tool" | "worker" | "function" => readable(result),
         _ => result,
     }
 }
 
-fn http(request: &JobRequest, mut result: Value, metrics: Option<&Value>) -> Value {
+fn response(request: &JobRequest, mut result: Value, metrics: Option<&Value>) -> Value {
     let body = match result["body"].take() {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         _ => result["body_base64"].take(),
@@ -168,6 +193,33 @@ mod tests {
         let expected = json!({"status": "success", "status_code": 201, "headers": {"a": "b"},
             "body": {"x": 1}, "duration_ms": 12.0, "url": "http://h/", "method": "PUT"});
         assert_eq!(*output.value, expected);
+    }
+
+    #[test]
+    fn http_that_is_refused_is_tried_again_where_that_may_help_and_answers_at_last() {
+        for (code, retryable) in [(404, false), (429, true), (503, true), (400, false)] {
+            let result =
+                json!({"status_code": code, "url": "http://h/", "headers": {}, "body": "no"});
+            let input = input(&request("http"), ended(&result));
+            let Input::Failed {
+                failure,
+                otherwise: Some(output),
+                ..
+            } = input
+            else {
+                panic!("{code} is refused");
+            };
+            assert_eq!(failure.retryable, retryable, "{code}");
+            assert!(failure.message.contains(&code.to_string()), "{failure:?}");
+            assert_eq!(output.value["status_code"], code);
+            assert_eq!(
+                (&output.value["status"], &output.value["body"]),
+                (&json!("success"), &json!("no"))
+            );
+        }
+        let result = json!({"status_code": 503, "url": "http://h/"});
+        let input = input(&request("call"), ended(&result));
+        assert!(matches!(input, Input::Succeeded { .. }));
     }
 
     #[test]

@@ -73,6 +73,7 @@ impl Runner {
             loader: Loader::new(Arc::clone(&self.store), limits),
             metrics: Metrics::new(&self.context.registry),
             context: self.context.clone(),
+            links: work::ApprovalLinkKeys::from_config(&self.context.config),
             keys: self.keys,
             queue: self.queue,
             store: self.store,

@@ -4,7 +4,7 @@
 //! latest runs that fit the rest, and then where there may be more, which are tags, errors and ids.
 
 use super::page;
-use crate::{Error, RunFilter};
+use crate::{Error, RunFilter, store::MAX_COUNT};
 
 /// How many of the latest runs a part of a text is looked for in.
 const WINDOW: i64 = 10_000;
@@ -65,6 +65,23 @@ pub(crate) fn runs(filter: &RunFilter, limit: usize, dialect: Dialect) -> Result
     Ok(Find {
         sql: format!(
             "SELECT {SUMMARY} FROM {from} {HEADER} {conditions} ORDER BY {order} LIMIT {limit}"
+        ),
+        values: parts.values,
+    })
+}
+
+/// How many runs fit, so many at most.
+pub(crate) fn count(filter: &RunFilter, dialect: Dialect) -> Result<Find, Error> {
+    let filter = RunFilter {
+        cursor: None,
+        ..filter.clone()
+    };
+    let parts = Parts::new(&filter, dialect)?;
+    let (from, conditions, order) = (parts.from, parts.conditions(), parts.order());
+    Ok(Find {
+        // In the order of a page, by which its index is found.
+        sql: format!(
+            "SELECT count(*) FROM (SELECT 1 FROM {from} {conditions} ORDER BY {order} LIMIT {MAX_COUNT}) AS fits"
         ),
         values: parts.values,
     })

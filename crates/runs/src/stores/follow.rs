@@ -4,10 +4,21 @@ use std::collections::BTreeMap;
 
 use crate::{EventCursor, EventPage, StoredEvent};
 
-/// How many events of a shard are looked at in one go, so that a filter that fits few does not read them all.
+/// How many events of a shard are looked at in one go where few may fit.
 pub(crate) const WINDOW: u64 = 20_000;
 /// The most that a page has.
-const MOST: usize = 10_000;
+pub(crate) const MOST: usize = 10_000;
+
+/// How far a page reads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// The events of one run, which are few, to the end.
+    Run,
+    /// So many numbers of each shard that a filter which fits few does not read them all.
+    Window,
+    /// To the end: every event fits.
+    All,
+}
 
 /// The numbers of a shard's last event, and of the last one that was deleted.
 #[derive(Debug, Clone, Copy)]
@@ -37,12 +48,12 @@ pub(crate) struct Part {
 }
 
 impl Reading {
-    /// Begins after a cursor. The events of one run are read to the end, since they are few.
+    /// Begins after a cursor.
     pub(crate) fn new(
         states: BTreeMap<u16, ShardState>,
         after: &EventCursor,
         limit: usize,
-        one_run: bool,
+        reach: Reach,
     ) -> Self {
         let mut page = EventPage {
             next: after.clone(),
@@ -58,11 +69,11 @@ impl Reading {
                 seen = 0;
             }
             // The events of a run are there as long as the run is.
-            page.missed |= seen < state.deleted && !one_run;
+            page.missed |= seen < state.deleted && reach != Reach::Run;
             if seen < state.last {
-                let window = match one_run {
-                    true => state.last,
-                    false => state.last.min(seen.saturating_add(WINDOW)),
+                let window = match reach {
+                    Reach::Run | Reach::All => state.last,
+                    Reach::Window => state.last.min(seen.saturating_add(WINDOW)),
                 };
                 left.push(Part {
                     shard,

@@ -86,6 +86,10 @@ impl RunStore for Nowhere {
         none()
     }
 
+    async fn count(&self, _: &RunFilter) -> Result<u64, Error> {
+        none()
+    }
+
     async fn send(&self, _: &Command) -> Result<(), Error> {
         none()
     }

@@ -264,6 +264,10 @@ impl RunStore for Postgres {
         search::runs(&mut self.session().await?, filter).await
     }
 
+    async fn count(&self, filter: &RunFilter) -> Result<u64, Error> {
+        search::count(&mut self.session().await?, filter).await
+    }
+
     async fn send(&self, command: &Command) -> Result<(), Error> {
         let changes = inbox::send(self.pool(), self.own, command).await?;
         self.changed(((), changes));

@@ -209,6 +209,11 @@ impl RunStore for Sqlite {
         self.read(move |db| search::runs(db, &filter)).await
     }
 
+    async fn count(&self, filter: &RunFilter) -> Result<u64, Error> {
+        let filter = filter.clone();
+        self.read(move |db| search::count(db, &filter)).await
+    }
+
     async fn send(&self, command: &Command) -> Result<(), Error> {
         let command = command.clone();
         self.write(move |db, changes| inbox::send(db, &command, changes))

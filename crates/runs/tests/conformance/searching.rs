@@ -149,6 +149,20 @@ async fn runs_are_found_by_everything_that_a_filter_names() {
                 "{} {filter:?}",
                 fixture.scheme
             );
+            // A count knows no page and no part of a text.
+            if filter.q.is_none() && filter.cursor.is_none() {
+                let of_one = RunFilter {
+                    limit: 1,
+                    ..filter.clone()
+                };
+                let count = store.count(&of_one).await.unwrap();
+                assert_eq!(
+                    count,
+                    expected.len() as u64,
+                    "{} {filter:?}",
+                    fixture.scheme
+                );
+            }
         }
         // A run's own view is the same as the list's.
         let page = store

@@ -12,6 +12,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("allowed_hosts", &["gateway.example, *.example.com:8443"]),
     ("allowed_origins", &["https://console.example"]),
     ("approval_secret", &["s3cret"]),
+    ("approval_url", &["https://mesh.example"]),
     ("client_max_calls", &["1", "4294967295"]),
     ("consul_cacert", &[""]),
     ("consul_client_cert", &[""]),

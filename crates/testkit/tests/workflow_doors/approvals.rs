@@ -1,8 +1,9 @@
 //! People decide.
 
+use mesh_testkit::{WebServer, until};
 use serde_json::{Value, json};
 
-use crate::support::{Doors, asking, has, send};
+use crate::support::{Doors, PATIENCE, asking, has, send};
 
 async fn pending(doors: &Doors, run: &str) -> Value {
     let listed = doors
@@ -238,5 +239,38 @@ async fn a_signed_link_lets_one_person_decide_on_one_approval_until_it_expires()
             .unwrap()
             .contains("approval_secret")
     );
+    doors.drain().await;
+}
+
+#[tokio::test]
+async fn what_a_notify_url_is_told_has_a_link_for_each_approver_that_is_named() {
+    let server = WebServer::start(|_, _| (204, String::new())).await;
+    let mut doors = Doors::start(&[("approval_secret", "s3cret")]).await;
+    let outside = [
+        ("allow_external_requests", "yes"),
+        ("external_allow_hosts", "127.0.0.1"),
+    ];
+    doors.beside("job-runner", &outside).await;
+    let at = doors.url("");
+    let links = [("approval_secret", "s3cret"), ("approval_url", at.as_str())];
+    doors.beside("workflow-runner", &links).await;
+    let config = json!({"approvers": ["ada", "bob"], "notify_url": format!("{}/told", server.url)});
+    doors.put("asks", &asking(&config)).await;
+    let run = doors.execute("asks", &json!({})).await;
+    let told = until("it is told", PATIENCE, async || server.requests().pop()).await;
+    let told: Value = serde_json::from_str(&told.1).unwrap();
+    let links = told["links"].as_array().unwrap();
+    let people: Vec<&Value> = links.iter().map(|link| &link["person"]).collect();
+    assert_eq!(people, ["ada", "bob"]);
+    let url = links[1]["url"].as_str().unwrap();
+    let path = url.strip_prefix(at.as_str()).unwrap();
+    let request = doors
+        .request("POST", path)
+        .header("content-type", "application/json");
+    let decided = send(request.body(r#"{"approved": true}"#))
+        .await
+        .expect(200);
+    assert_eq!(decided["decisions"][0]["by"], "bob");
+    doors.until_status(&run, "COMPLETED").await;
     doors.drain().await;
 }

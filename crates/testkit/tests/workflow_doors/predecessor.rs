@@ -3,6 +3,7 @@
 
 use std::net::TcpListener;
 
+use mesh_testkit::WebServer;
 use reqwest::{Client, Method};
 use serde_json::{Value, json};
 use tokio_tungstenite::connect_async;
@@ -313,6 +314,18 @@ async fn the_command_lines_requests_are_answered_as_it_reads_them() {
         (&listed["total"], &listed["runs"][0]["run_id"]),
         (&json!(1), &json!(run))
     );
+    ports
+        .ask("POST", "/api/runs", Some(&body))
+        .await
+        .expect(201);
+    let first = ports
+        .ask("GET", "/api/runs?limit=1", None)
+        .await
+        .expect(200);
+    assert_eq!(
+        (first["runs"].as_array().map(Vec::len), &first["total"]),
+        (Some(1), &json!(2))
+    );
     // It sends `null` as JSON, and reads the answer as `null`.
     let cancelled = ports
         .ask(
@@ -347,73 +360,160 @@ fn count(details: &Value, status: &str) -> usize {
         .count()
 }
 
-#[tokio::test]
-async fn its_example_workflows_end_and_the_diamonds_join_runs_once() {
-    let ports = Ports::start().await;
-    let doors = &ports.doors;
-    let function =
-        |id: &str| json!({"id": id, "type": "function", "config": {"function_name": id}});
-    let row = json!({
-        "nodes": [function("fetch_data"), {"id": "transform", "type": "transform",
-            "config": {"transformation": "uppercase"}}, function("store")],
-        "edges": [{"from": "fetch_data", "to": "transform"}, {"from": "transform", "to": "store"}],
+/// Its five example workflows, on servers that are `base` in the place of `*.example.com`.
+fn examples(base: &str) -> Vec<(&'static str, Value)> {
+    let function = |id: &str, name: &str| json!({"id": id, "type": "function", "config": {"function_name": name}});
+    let edges = |edges: &[(&str, &str)]| -> Vec<Value> {
+        let edges = edges.iter();
+        edges
+            .map(|(from, to)| json!({"from": from, "to": to}))
+            .collect()
+    };
+    let sequential = json!({
+        "description": "one after the other",
+        "nodes": [
+            {"id": "fetch_data", "type": "function", "timeout_ms": 5000,
+             "config": {"function_name": "fetch_data", "endpoint": "https://api.example.com/data"}},
+            {"id": "transform", "type": "transform", "config": {"transformation": "uppercase"}},
+            {"id": "store", "type": "function",
+             "config": {"function_name": "store_result", "destination": "database"}},
+        ],
+        "edges": edges(&[("fetch_data", "transform"), ("transform", "store")]),
     });
-    let diamond = json!({
-        "nodes": [function("prepare"), function("one"), function("two"),
-            {"id": "merge", "type": "aggregate", "config": {"strategy": "merge"}}],
-        "edges": [{"from": "prepare", "to": "one"}, {"from": "prepare", "to": "two"},
-            {"from": "one", "to": "merge"}, {"from": "two", "to": "merge"}],
+    let fanout = json!({
+        "nodes": [function("prepare", "prepare_data"), function("process_path1", "process_variant_1"),
+            function("process_path2", "process_variant_2"),
+            {"id": "merge_results", "type": "aggregate", "config": {"strategy": "merge"}}],
+        "edges": edges(&[("prepare", "process_path1"), ("prepare", "process_path2"),
+            ("process_path1", "merge_results"), ("process_path2", "merge_results")]),
     });
-    let branch = json!({
-        "nodes": [{"id": "score", "type": "transform", "config": {"value": {"score": 91}}},
+    let mut branching = json!({
+        "nodes": [
+            {"id": "fetch_score", "type": "http", "config": {"method": "GET", "url": format!("{base}/score")}},
             {"id": "evaluate", "type": "conditional", "config": {"evaluation_field": "score"}},
-            function("high"), function("low"), function("finalize")],
-        "edges": [{"from": "score", "to": "evaluate"},
-            {"from": "evaluate", "to": "high", "condition": "output.score >= 80"},
-            {"from": "evaluate", "to": "low", "condition": "output.score < 80"},
-            {"from": "high", "to": "finalize"}, {"from": "low", "to": "finalize"}],
+            function("high_quality_path", "premium_processing"),
+            function("low_quality_path", "basic_processing"), function("finalize", "finalize_result")],
+        "edges": edges(&[("fetch_score", "evaluate"), ("evaluate", "high_quality_path"),
+            ("evaluate", "low_quality_path"), ("high_quality_path", "finalize"),
+            ("low_quality_path", "finalize")]),
     });
+    branching["edges"][1]["condition"] = "output.score >= 80".into();
+    branching["edges"][2]["condition"] = "output.score < 80".into();
     let repeat = json!({
-        "nodes": [function("begin"), {"id": "again", "type": "loop", "config": {"function_name": "fetch",
-            "max_iterations": 5, "loop_back_to": "again", "condition": "output.status != 'success'",
-            "break_path": ["good"], "timeout_path": ["bad"]}}, function("good"), function("bad")],
-        "edges": [{"from": "begin", "to": "again"}],
+        "nodes": [function("start", "initialize"),
+            {"id": "retry_fetch", "type": "loop", "config": {"function_name": "fetch_with_retry",
+                "max_iterations": 5, "loop_back_to": "retry_fetch",
+                "condition": "output.status != 'success'",
+                "break_path": ["success_handler"], "timeout_path": ["failure_handler"]}},
+            function("success_handler", "handle_success"), function("failure_handler", "handle_failure")],
+        "edges": edges(&[("start", "retry_fetch")]),
     });
+    let mut complex = json!({
+        "nodes": [
+            function("load_config", "load_workflow_config"),
+            {"id": "fetch_data_source1", "type": "http", "config": {"url": format!("{base}/source1/data")}},
+            {"id": "fetch_data_source2", "type": "http", "config": {"url": format!("{base}/source2/data")}},
+            {"id": "validate", "type": "conditional",
+             "config": {"validation_rules": ["schema", "completeness"]}},
+            {"id": "transform_valid", "type": "transform", "config": {"transformation": "normalize"}},
+            function("handle_invalid", "log_validation_error"),
+            {"id": "aggregate_results", "type": "aggregate", "config": {"strategy": "union"}},
+            {"id": "filter_results", "type": "filter",
+             "config": {"filter_expression": "value.score > 50"}},
+            function("store_final", "store_to_database")],
+        "edges": edges(&[("load_config", "fetch_data_source1"), ("load_config", "fetch_data_source2"),
+            ("fetch_data_source1", "validate"), ("fetch_data_source2", "validate"),
+            ("validate", "transform_valid"), ("validate", "handle_invalid"),
+            ("transform_valid", "aggregate_results"), ("aggregate_results", "filter_results"),
+            ("filter_results", "store_final")]),
+        "metadata": {"name": "Complex Data Processing Pipeline", "version": "1.0.0",
+            "tags": ["production", "data-processing"]},
+    });
+    complex["edges"][4]["condition"] = "output.valid == true".into();
+    complex["edges"][5]["condition"] = "output.valid == false".into();
+    vec![
+        ("simple_sequential", sequential),
+        ("parallel_fanout", fanout),
+        ("conditional_branching", branching),
+        ("loop_workflow", repeat),
+        ("complex_workflow", complex),
+    ]
+}
+
+#[tokio::test]
+async fn its_five_example_workflows_end_as_they_say_and_the_diamonds_join_runs_once() {
+    let server = WebServer::start(|path, _| match path {
+        "/score" => (200, json!({"score": 91.5}).to_string()),
+        // What is refused is data too.
+        "/source1/data" => (404, json!({"valid": true, "score": 10}).to_string()),
+        "/source2/data" => (200, json!({"valid": true, "score": 60}).to_string()),
+        _ => (500, String::new()),
+    })
+    .await;
+    let mut doors = Doors::start(&[]).await;
+    let outside = [
+        ("allow_external_requests", "yes"),
+        ("external_allow_hosts", "127.0.0.1"),
+    ];
+    doors.beside("job-runner", &outside).await;
+    doors.beside("workflow-runner", &[]).await;
     let mut warned = 0;
-    for (tag, workflow) in [
-        ("row", row),
-        ("diamond", diamond),
-        ("branch", branch),
-        ("loop", repeat),
-    ] {
+    for (tag, workflow) in examples(&server.url) {
         let stored = doors.put(tag, &workflow).await;
         warned += stored["warnings"].as_array().unwrap().len();
         let run = doors.execute(tag, &json!({})).await;
         doors.until_status(&run, "COMPLETED").await;
         let details = doors.details(&run).await;
+        let status = |node: &str| details["node_executions"][node]["status"].clone();
+        let output = |node: &str| details["node_executions"][node]["output"].clone();
         assert_eq!(
-            count(&details, "not_executed") + count(&details, "running"),
+            count(&details, "not_executed")
+                + count(&details, "running")
+                + count(&details, "failed"),
             0,
             "{tag}: {details}"
         );
-        if tag == "diamond" {
-            let told = doors
-                .get(&format!("/api/v1/runs/{run}/events?cursor=first"))
-                .await
-                .text;
-            let joined = told.lines().filter(|line| {
-                line.starts_with("data:")
-                    && line.contains("\"node_completed\"")
-                    && line.contains("\"merge\"")
-            });
-            assert_eq!(joined.count(), 1, "{told}");
+        match tag {
+            "parallel_fanout" => {
+                let told = doors
+                    .get(&format!("/api/v1/runs/{run}/events?cursor=first"))
+                    .await
+                    .text;
+                let joined = told.lines().filter(|line| {
+                    line.starts_with("data:")
+                        && line.contains("\"node_completed\"")
+                        && line.contains("\"merge_results\"")
+                });
+                assert_eq!(joined.count(), 1, "{told}");
+            }
+            "conditional_branching" => {
+                assert_eq!(output("fetch_score")["body"]["score"], 91.5);
+                assert_eq!(output("low_quality_path"), Value::Null, "{details}");
+                assert_eq!(
+                    output("high_quality_path")["status"],
+                    "skipped",
+                    "nobody serves it"
+                );
+            }
+            "loop_workflow" => {
+                assert_eq!(output("success_handler"), Value::Null, "{details}");
+                assert_eq!(output("failure_handler")["status"], "skipped");
+            }
+            "complex_workflow" => {
+                assert_eq!(output("fetch_data_source1")["status_code"], 404);
+                assert_eq!(status("transform_valid"), "completed");
+                assert_eq!(output("handle_invalid"), Value::Null, "{details}");
+                let best = output("filter_results");
+                assert_eq!(best.as_array().map(Vec::len), Some(1), "{best}");
+            }
+            _ => {}
         }
     }
     assert!(
-        warned >= 8,
+        warned >= 15,
         "functions that nobody serves are named: {warned}"
     );
-    ports.doors.drain().await;
+    doors.drain().await;
 }
 
 #[tokio::test]

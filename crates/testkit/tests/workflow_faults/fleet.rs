@@ -1,10 +1,12 @@
 //! Everything that carries out workflows, as processes: PostgreSQL, Redis, two runners of each kind, an agent.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::pending, net::SocketAddr, sync::Arc, time::Duration};
 
 use mesh_testkit::{Consul, Postgres, Program, Redis};
 use runs::{RunStore, StoreOptions};
+use serde_json::json;
 use service::config::environment;
+use tokio::task::JoinSet;
 
 /// Longer than any run takes over any fault.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(120);
@@ -17,9 +19,10 @@ pub(crate) struct Fleet {
     pub(crate) workflow_runners: Vec<Program>,
     pub(crate) job_runners: Vec<Program>,
     pub(crate) store: Arc<dyn RunStore>,
+    database: String,
     env: Vec<(&'static str, String)>,
     _agent: Program,
-    _consul: Consul,
+    consul: Consul,
 }
 
 impl Fleet {
@@ -46,11 +49,12 @@ impl Fleet {
             store: runs::open(&database, &StoreOptions::default()).unwrap(),
             postgres,
             redis,
+            database,
             workflow_runners,
             job_runners,
             env,
             _agent: agent,
-            _consul: consul,
+            consul,
         }
     }
 
@@ -64,6 +68,35 @@ impl Fleet {
     pub(crate) async fn kill_job_runner(&mut self, number: usize) {
         self.job_runners[number].process.kill();
         self.job_runners[number] = Program::start("job-runner", &self.env).await;
+    }
+
+    /// Has Consul know an agent that the test itself serves.
+    pub(crate) async fn register(&self, service: &str, address: SocketAddr) {
+        let registration = json!({
+            "ID": format!("{service}-test"), "Name": service, "Tags": ["agent"],
+            "Address": address.ip().to_string(), "Port": address.port(),
+            "Check": {"TCP": address.to_string(), "Interval": "1s", "Timeout": "1s"},
+        });
+        self.consul
+            .put("agent/service/register", &registration)
+            .await;
+        self.consul.wait_passing(service, 1).await;
+    }
+
+    /// Keeps runners from taking shards and from seeing that they have lost theirs, until this is dropped.
+    pub(crate) async fn hold_leases(&self) -> JoinSet<()> {
+        let connected = tokio_postgres::connect(&self.database, tokio_postgres::NoTls).await;
+        let (client, connection) = connected.unwrap();
+        let mut tasks = JoinSet::new();
+        tasks.spawn(async move { drop(connection.await) });
+        let lock = "SELECT pg_advisory_lock(7310577388471021)";
+        client.batch_execute(lock).await.unwrap();
+        // The lock is gone with its connection.
+        tasks.spawn(async move {
+            pending::<()>().await;
+            drop(client);
+        });
+        tasks
     }
 
     /// Kills everything that keeps or runs anything.

@@ -99,14 +99,26 @@ pub(crate) async fn create(store: &dyn RunStore, workflow: &Value) -> String {
 
 /// Creates all runs; `done` is set when the last one is created.
 pub(crate) async fn create_all(store: Arc<dyn RunStore>, done: &AtomicBool) -> Created {
+    create_for(store, done, Duration::ZERO).await
+}
+
+/// The same, and goes on for at least so long.
+pub(crate) async fn create_for(
+    store: Arc<dyn RunStore>,
+    done: &AtomicBool,
+    time: Duration,
+) -> Created {
     let (count, rate) = (
         number("MESH_TEST_WORKFLOW_RUNS", 300),
         number("MESH_TEST_WORKFLOW_RATE", 30),
     );
     let (shapes, began) = (shapes(), Instant::now());
     let mut created = Created::new();
-    for index in 0..count {
+    for index in 0.. {
         let due = began + Duration::from_secs(1).mul_f64(index as f64 / rate as f64);
+        if index >= count && due > began + time {
+            break;
+        }
         sleep_until(due).await;
         let (workflow, nodes) = &shapes[index % shapes.len()];
         created.insert(create(&*store, workflow).await, nodes.clone());

@@ -16,5 +16,6 @@ mod audit;
 mod fleet;
 mod killed;
 mod load;
+mod patched;
 mod stores;
 mod waiting;

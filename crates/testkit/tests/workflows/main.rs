@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, reason = "a test fails by panicking")]
 
 mod agent;
+mod http_nodes;
 mod keys;
 mod shapes;
 mod support;

@@ -1,15 +1,10 @@
 //! What waits: people, timers, signals; and what a restart makes of it.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use mesh_testkit::until;
-use parking_lot::Mutex;
+use mesh_testkit::{WebServer, until};
 use runs::{ApprovalFilter, Decision, DecisionOutcome};
 use serde_json::{Value, json};
-use tokio::{
-    io::{AsyncReadExt as _, AsyncWriteExt as _},
-    net::TcpListener,
-};
 use workflow::{EventKind, RunStatus};
 
 use crate::support::{Mesh, PATIENCE, graph, output, task};
@@ -162,44 +157,19 @@ async fn a_signal_wakes_who_waits_for_it() {
     mesh.drain().await;
 }
 
-/// A server that takes requests and keeps their bodies.
-async fn server() -> (String, Arc<Mutex<Vec<Value>>>) {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let url = format!("http://{}/told", listener.local_addr().unwrap());
-    let bodies = Arc::<Mutex<Vec<Value>>>::default();
-    let kept = Arc::clone(&bodies);
-    let serving = async move {
-        loop {
-            let (mut stream, _) = listener.accept().await.unwrap();
-            let mut request = Vec::new();
-            let body = loop {
-                stream.read_buf(&mut request).await.unwrap();
-                let text = String::from_utf8_lossy(&request).into_owned();
-                let body = text.split_once("\r\n\r\n").map(|(_, body)| body.to_owned());
-                let read = body.and_then(|body| serde_json::from_str(&body).ok());
-                if let Some(body) = read {
-                    break body;
-                }
-            };
-            kept.lock().push(body);
-            let answer = b"HTTP/1.1 204 No Content\r\nconnection: close\r\n\r\n";
-            stream.write_all(answer).await.unwrap();
-        }
-    };
-    tokio_util::task::TaskTracker::new().spawn(serving);
-    (url, bodies)
-}
-
 #[tokio::test]
 async fn a_server_is_told_what_is_asked_reminded_and_decided_by_the_clock() {
-    let (url, bodies) = server().await;
+    let server = WebServer::start(|_, _| (204, String::new())).await;
     let mesh = Mesh::start().await;
+    let url = format!("{}/told", server.url);
     let options = json!({"timeout_ms": 2500, "remind_ms": 1000, "notify_url": url});
     let id = mesh
         .begin(&graph(json!([hitl(&options)]), &[]), json!({}))
         .await;
     let told = until("it was told of all", PATIENCE, async || {
-        let bodies = bodies.lock().clone();
+        let bodies = server.requests().into_iter();
+        let bodies = bodies.map(|(_, body)| serde_json::from_str(&body).unwrap());
+        let bodies: Vec<Value> = bodies.collect();
         let of = |event: &str| bodies.iter().any(|body| body["event"] == event);
         ["asked", "reminded", "expired"]
             .iter()

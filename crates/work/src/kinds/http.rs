@@ -36,6 +36,9 @@ pub struct Http {
     /// How many seconds it may take, redirects included; 10, at most [`MAX_TIMEOUT`].
     #[serde(default = "ten")]
     pub timeout: f64,
+    /// Every answer is a result, whatever its status.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub any_status: bool,
 }
 
 fn get() -> String {
@@ -62,13 +65,19 @@ impl Http {
     pub fn time_limit(&self) -> Duration {
         Duration::try_from_secs_f64(self.timeout.min(MAX_TIMEOUT)).unwrap_or_default()
     }
+
+    /// Whether the next answer may have another status: too early, too many, or the server's own fault.
+    #[must_use]
+    pub fn may_pass(status: StatusCode) -> bool {
+        status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
+    }
 }
 
 impl JobKind for Http {
     const NAME: &'static str = "http";
     const DESCRIPTION: Description = Description {
         does: "sends a request to a server outside the mesh",
-        payload: "`url`, `method`, `headers`, `body`, `timeout` in seconds",
+        payload: "`url`, `method`, `headers`, `body`, `timeout` in seconds; `any_status`: every answer is a result",
         result: "`status_code`, `headers`, `body` (or `body_base64`) and `url`",
         retried: "no connection, no answer in time, 408, 425, 429, 5xx",
         dead: "every other status from 400; an address that is not allowed",
@@ -119,12 +128,12 @@ impl JobKind for Http {
         })?;
         facts.set("response_bytes", answer.body.len());
         facts.set("redirects", answer.redirects);
-        if answer.status.as_u16() >= 400 {
+        if answer.status.as_u16() >= 400 && !self.any_status {
             let text = String::from_utf8_lossy(&answer.body);
             let text: String = text.chars().take(MAX_SHOWN).collect();
             let error = format!("{} answered {}: {text}", answer.url, answer.status);
             return Err(match client.retry_after(&answer.headers) {
-                _ if !is_retryable(answer.status) => Failure::permanent(error),
+                _ if !Self::may_pass(answer.status) => Failure::permanent(error),
                 Some(after) => Failure::retry_after(error, after),
                 None => Failure::retryable(error),
             });
@@ -179,11 +188,6 @@ fn build(request: &Http, attempt: &Attempt<'_>) -> Result<Request, String> {
         body: request.body.clone().unwrap_or_default().into(),
         time: Some(request.time_limit().min(attempt.time_left())),
     })
-}
-
-/// Too early, too many, or the server's own fault.
-fn is_retryable(status: StatusCode) -> bool {
-    status.is_server_error() || matches!(status.as_u16(), 408 | 425 | 429)
 }
 
 /// Headers as an object. Repeated ones are joined by commas, as HTTP allows.

@@ -220,19 +220,25 @@ impl Machine<'_> {
         self.note(kind, Some(at), data);
     }
 
+    /// Whether another attempt of an item follows one that failed like this.
+    pub(super) fn item_tries_again(&self, at: usize, item: usize, failure: &Failure) -> bool {
+        let workflow = self.workflow();
+        let each = Self::for_each(&workflow, at);
+        let items = self.state(at).items.as_ref();
+        let state = items.and_then(|items| items.states.get(item));
+        let Some((each, state)) = each.zip(state) else {
+            return false;
+        };
+        let counted = state.attempt.saturating_sub(state.uncounted);
+        failure.retryable && counted < retry_of(each).max_attempts
+    }
+
     pub(super) fn item_failed(&mut self, at: usize, item: usize, failure: &Failure, counts: bool) {
         let workflow = self.workflow();
         let Some(each) = Self::for_each(&workflow, at) else {
             return;
         };
-        let retry = match &each.item {
-            Item::Node(subject) => subject.retry,
-            // A child run has attempts of its own.
-            Item::Workflow => Retry {
-                max_attempts: 1,
-                ..Retry::default()
-            },
-        };
+        let retry = retry_of(each);
         let Some(items) = &mut self.run.nodes[at].items else {
             return;
         };
@@ -301,5 +307,16 @@ impl Machine<'_> {
             });
         }
         effects
+    }
+}
+
+fn retry_of(each: &ForEach) -> Retry {
+    match &each.item {
+        Item::Node(subject) => subject.retry,
+        // A child run has attempts of its own.
+        Item::Workflow => Retry {
+            max_attempts: 1,
+            ..Retry::default()
+        },
     }
 }

@@ -59,7 +59,8 @@ impl<'r> Machine<'r> {
                 key,
                 failure,
                 metrics,
-            } => self.failed(&key, &failure, metrics),
+                otherwise,
+            } => self.failed(&key, &failure, metrics, otherwise),
             Input::Lost { key } => self.lost(&key),
             Input::TimerDue { key } => self.timer_due(&key),
             Input::Decided {
@@ -71,7 +72,7 @@ impl<'r> Machine<'r> {
             Input::Signal { name, payload } => return self.signal(name, payload),
             Input::ChildEnded { key, result } => match result {
                 Ok(output) => self.succeeded(&key, output, None, None),
-                Err(failure) => self.failed(&key, &failure, None),
+                Err(failure) => self.failed(&key, &failure, None, None),
             },
             Input::Patch(request) => return self.patch(&request),
             Input::PatchDecided { seq, approved, by } => {
@@ -213,18 +214,35 @@ impl<'r> Machine<'r> {
         }
     }
 
-    fn failed(&mut self, key: &str, failure: &Failure, metrics: Option<Value>) {
+    fn failed(
+        &mut self,
+        key: &str,
+        failure: &Failure,
+        metrics: Option<Value>,
+        otherwise: Option<Output>,
+    ) {
         match self.waiting(key) {
             Some(Waiting::Node(at)) => {
                 if metrics.is_some() {
                     self.change(at).metrics = metrics;
                 }
-                self.fail_attempt(at, failure, true);
+                match otherwise {
+                    Some(output) if !self.tries_again(at, failure) => {
+                        self.succeed(at, output, None);
+                    }
+                    _ => self.fail_attempt(at, failure, true),
+                }
             }
-            Some(Waiting::Item(at, item)) => {
-                self.item_failed(at, item, failure, true);
-                self.go_on_with_items(at);
-            }
+            Some(Waiting::Item(at, item)) => match otherwise {
+                Some(output) if !self.item_tries_again(at, item, failure) => {
+                    self.item_succeeded(at, item, output);
+                }
+                _ => {
+                    self.item_failed(at, item, failure, true);
+                    self.go_on_with_items(at);
+                }
+            },
+            // What undoes a node has failed, whatever it answers.
             Some(Waiting::Undo(id, iteration)) => self.undone(&id, iteration, Err(failure)),
             None => {}
         }
@@ -244,6 +262,15 @@ impl<'r> Machine<'r> {
             Some(Waiting::Undo(id, iteration)) => self.undone(&id, iteration, Err(&failure)),
             None => {}
         }
+    }
+
+    /// Whether another attempt follows one that failed like this.
+    fn tries_again(&self, at: usize, failure: &Failure) -> bool {
+        let (state, retry) = (self.state(at), self.node(at).retry);
+        let counted = state.attempt.saturating_sub(state.uncounted);
+        let begins = self.now.saturating_add(backoff(retry, counted));
+        let late = state.deadline.is_some_and(|deadline| begins >= deadline);
+        failure.retryable && counted < retry.max_attempts && !late
     }
 
     /// An attempt failed: another one follows, or the node has failed.

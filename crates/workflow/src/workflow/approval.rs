@@ -1,4 +1,4 @@
-//! The configuration of a `hitl`: whom it asks, and how.
+//! The configuration of a `hitl`, and of approvals of patches: who is asked, and how.
 
 use serde_json::{Map, Value, json};
 
@@ -6,7 +6,7 @@ use super::{Mistake, read::MAX_MS, reader::Reader};
 use crate::form;
 
 /// What people are asked, and how.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq)]
 pub(crate) struct Approval {
     pub(crate) message: String,
     pub(crate) timeout_ms: u64,

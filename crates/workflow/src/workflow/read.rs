@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::{
     Edge, Invalid, Join, Limits, MAX_DOCUMENT, MAX_EDGES, Node, On, Options, PatchPolicy, Path,
-    Retry, Workflow,
+    Retry, Workflow, approval,
     config::{self, Kind},
     graph,
     reader::Reader,
@@ -398,6 +398,9 @@ fn options(reader: &mut Reader, top: &Map<String, Value>) -> Options {
             Some("deny") => Some(PatchPolicy::Deny),
             _ => None,
         };
+        let asks = reader.object(at, fields, "patch_approval");
+        let asks = asks.map(|asks| approval::read(reader, &format!("{at}/patch_approval"), asks));
+        options.patch_approval = asks.or(options.patch_approval);
         options.deadline_ms = deadline_ms.or(options.deadline_ms);
         options.max_agents = max_agents
             .and_then(|agents| usize::try_from(agents).ok())

@@ -191,6 +191,7 @@ impl Driver<'_> {
                         retryable,
                     },
                     metrics: None,
+                    otherwise: None,
                 },
             },
             Open::Timer => Input::TimerDue { key },

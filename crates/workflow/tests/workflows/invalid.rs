@@ -49,6 +49,16 @@ fn documents() {
         "/metadata/patches",
         "one of",
     );
+    wrong(
+        &json!({"nodes": [noop("a")], "patch_approval": {"approvers": ["a"], "quorum": 2}}),
+        "/patch_approval/quorum",
+        "approvers",
+    );
+    wrong(
+        &json!({"nodes": [noop("a")], "metadata": {"patch_approval": 5}}),
+        "/metadata/patch_approval",
+        "object",
+    );
     wrong(&json!({"nodes": [5]}), "/nodes/0", "object");
     wrong(
         &json!({"nodes": [{"type": "noop"}]}),

@@ -111,6 +111,58 @@ fn attempts_are_counted_and_wait_longer_each_time() {
 }
 
 #[test]
+fn an_attempt_that_has_an_answer_after_all_completes_its_node_if_no_other_follows() {
+    let answer = |n: u64| json!({"status_code": n});
+    let retry = json!({"retry": {"max_attempts": 2, "backoff_ms": 100}});
+    let document = graph(
+        &[job_with("a", &retry), json!("b")],
+        &[json!({"from": "a", "to": "b", "condition": "output.status_code == 503"})],
+    );
+    let mut world = World::new(&document);
+    world.fail_unless_last("r.a.0.1", true, answer(502));
+    world.fail_unless_last("r.a.0.2", true, answer(503));
+    assert_eq!(world.output("a"), answer(503));
+    world.succeed("b", json!(1));
+    world.is(RunStatus::Completed);
+    assert_eq!(world.count(EventKind::NodeRetrying, "a"), 1);
+    assert_eq!(world.count(EventKind::NodeFailed, "a"), 0);
+
+    // What no other attempt can help is not tried again.
+    let mut world = World::new(&one(&job("a")));
+    world.fail_unless_last("r.a.0.1", false, answer(404));
+    world.is(RunStatus::Completed);
+
+    // Nor what there is no time for.
+    let fields = json!({"deadline_ms": 500, "retry": {"backoff_ms": 3000}});
+    let mut world = World::new(&one(&job_with("a", &fields)));
+    world.fail_unless_last("r.a.0.1", true, answer(503));
+    world.is(RunStatus::Completed);
+
+    let each = json!({"id": "each", "type": "for_each", "config": {"items": [1, 2],
+        "node": {"type": "http", "config": {"url": "http://h/"}, "retry": {"max_attempts": 2}}}});
+    let mut world = World::new(&one(&each));
+    world.fail_unless_last("r.each.0.1", true, answer(502));
+    world.fail_unless_last("r.each.0.2", true, answer(503));
+    world.fail_unless_last("r.each.1.1", false, answer(404));
+    world.is(RunStatus::Completed);
+    assert_eq!(world.output("each"), json!([answer(503), answer(404)]));
+
+    // What undoes a node does so only by succeeding.
+    let undo = json!({"compensate": {"type": "http", "config": {"url": "http://h/"}}});
+    let document = graph(&[job_with("a", &undo), json!("b")], &[json!("a>b")]);
+    let mut world = World::new(&document);
+    world.succeed("a", json!(1));
+    world.fail("b", false);
+    world.fail_unless_last("r.a.0.c1", false, answer(404));
+    world.is(RunStatus::Failed);
+    let undone = world
+        .events
+        .iter()
+        .filter(|event| event.kind == EventKind::Compensating);
+    assert_eq!(undone.last().unwrap().data["status"], "failed");
+}
+
+#[test]
 fn what_comes_late_or_twice_is_ignored() {
     let mut world = World::new(&graph(&[json!("a"), json!("b")], &[json!("a>b")]));
     world.fail("a", true);

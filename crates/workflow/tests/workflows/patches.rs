@@ -309,6 +309,45 @@ fn a_workflow_may_deny_patches_or_ask_a_person() {
 }
 
 #[test]
+fn a_patch_is_asked_of_whom_the_workflow_says_and_has_a_time_limit() {
+    let operations = json!([add_node("new", "noop"), add_edge("agent", "new")]);
+    let mut world = with_policy("approve");
+    succeed_with(&mut world, "agent", request(operations.clone()));
+    let asked = &world.approvals["r.@patch.1"];
+    assert_eq!(asked.due_at, Some(world.now + 86_400_000));
+    assert_eq!(
+        (&asked.options["approvers"], &asked.options["on_timeout"]),
+        (&json!([]), &json!("reject"))
+    );
+
+    let asks = json!({"approvers": ["ann", "bob"], "quorum": 2, "timeout_ms": 5_000,
+        "notify_url": "https://told.example/", "self_approval": false});
+    let mut document = chain();
+    document["metadata"] = json!({"patches": "approve", "patch_approval": asks});
+    let mut world = World::new(&document);
+    succeed_with(&mut world, "agent", request(operations.clone()));
+    let asked = &world.approvals["r.@patch.1"];
+    assert_eq!(asked.due_at, Some(world.now + 5_000));
+    for name in ["approvers", "quorum", "notify_url", "self_approval"] {
+        assert_eq!(asked.options[name], asks[name], "{name}");
+    }
+    // Nobody decided in time.
+    world.decide("r.@patch.1", false, "");
+    assert_eq!(world.run.patches()[0].state, "refused");
+    let reason = world.run.patches()[0].reason.clone();
+    assert_eq!(reason.as_deref(), Some("nobody decided in time"));
+    world.succeed("b", json!(1));
+    world.succeed("c", json!(1));
+    world.is(RunStatus::Completed);
+
+    // A patch does not choose who decides on the next one.
+    let change = json!([{"op": "replace", "path": "/metadata/patch_approval/approvers", "value": ["eve", "eva"]}]);
+    let mut world = World::new(&document);
+    let refused = world.try_step(Input::Patch(request(change)));
+    assert!(matches!(refused, Err(Refusal::Conflict(_))), "{refused:?}");
+}
+
+#[test]
 fn a_node_whose_patch_moves_it_completes_nevertheless() {
     // The new node comes before all others in the document.
     let operations = json!([

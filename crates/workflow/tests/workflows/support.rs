@@ -190,6 +190,21 @@ impl World {
                 retryable,
             },
             metrics: None,
+            otherwise: None,
+        });
+    }
+
+    /// An attempt fails, and says what the node answers should no other follow.
+    pub(crate) fn fail_unless_last(&mut self, key: &str, retryable: bool, otherwise: Value) {
+        self.jobs.remove(key);
+        self.step(Input::Failed {
+            key: key.to_owned(),
+            failure: Failure {
+                message: "boom".to_owned(),
+                retryable,
+            },
+            metrics: None,
+            otherwise: Some(Output::inline(otherwise)),
         });
     }
 

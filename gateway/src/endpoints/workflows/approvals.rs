@@ -182,12 +182,11 @@ pub(in crate::endpoints) async fn link(
         )));
     }
     let until = ids::now() + expires;
-    let token = app.workflows.sign(&approval, &person, until)?;
-    let key = &approval.asked.key;
+    let link = app.workflows.sign(&approval, &person, until)?;
     Ok(JsonResponse::created(json!({
-        "url": format!("/api/v1/approvals/{key}/decide?token={token}"),
-        "page": format!("/approvals/{key}?token={token}"),
-        "token": token,
+        "url": link.url,
+        "page": link.page,
+        "token": link.token,
         "person": person,
         "expires_at": time(until),
     })))

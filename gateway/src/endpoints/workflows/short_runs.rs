@@ -45,8 +45,8 @@ pub(in crate::endpoints) struct ListParams {
 pub(in crate::endpoints) struct ShortList {
     /// The latest first.
     runs: Vec<ShortRun>,
-    /// How many are listed.
-    total: usize,
+    /// How many there are, up to 10,000.
+    total: u64,
 }
 
 /// List runs, short.
@@ -63,12 +63,11 @@ pub(in crate::endpoints) async fn list(
         limit: limit(wanted.limit, 10)?,
         ..RunFilter::default()
     };
-    let page = app
-        .workflows
-        .ask(app.workflows.store().runs(&filter))
-        .await?;
+    let store = app.workflows.store();
+    let listed = async { tokio::try_join!(store.runs(&filter), store.count(&filter)) };
+    let (page, total) = app.workflows.ask(listed).await?;
     Ok(JsonResponse::ok(ShortList {
-        total: page.runs.len(),
+        total,
         runs: page.runs.iter().map(ShortRun::of).collect(),
     }))
 }

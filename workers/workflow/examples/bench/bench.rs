@@ -4,7 +4,7 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -186,6 +186,58 @@ impl Bench {
         }))
     }
 
+    /// How long a run of a light owner takes to its first node: alone, and beside so many queued runs of a
+    /// heavy one, whose number is kept. Each node takes so many milliseconds.
+    pub(crate) async fn fair(
+        &mut self,
+        queued: u64,
+        count: u64,
+        busy: u64,
+    ) -> anyhow::Result<Value> {
+        let steps = Arc::clone(&self.worker.steps);
+        let graph = self.load.put(&graphs::sequence()).await?;
+        self.load.many(&graph, 1, 20, "workflow_completed").await?;
+        steps.busy.store(busy * 1_000, Ordering::Relaxed);
+        let light = async |load: &Load| -> anyhow::Result<Vec<Duration>> {
+            let mut took = Vec::new();
+            for _ in 0..count {
+                let run_id = runs::new_id();
+                let (first, from) = (steps.first(&run_id), Instant::now());
+                load.create("light", &run_id, &graph).await?;
+                took.push(first.await?.saturating_duration_since(from));
+                // It comes at any time of what goes on.
+                tokio::time::sleep(Duration::from_millis(rand::random_range(5..15))).await;
+            }
+            took.sort_unstable();
+            Ok(took)
+        };
+        let alone = light(&self.load).await?;
+        // Each of them ends and is followed by another one.
+        let mut heavy = JoinSet::new();
+        let stop = Arc::new(AtomicBool::new(false));
+        for _ in 0..queued {
+            let (load, graph, stop) = (Arc::clone(&self.load), graph.clone(), stop.clone());
+            heavy.spawn(async move {
+                while !stop.load(Ordering::Relaxed) {
+                    load.one(&graph, "workflow_completed").await?;
+                }
+                Ok::<_, anyhow::Error>(())
+            });
+        }
+        // They come faster than they are carried out.
+        tokio::time::sleep(Duration::from_secs(5)).await;
+        println!("begin");
+        let beside = light(&self.load).await?;
+        println!("end");
+        stop.store(true, Ordering::Relaxed);
+        heavy.shutdown().await;
+        Ok(json!({
+            "n": count, "queued": queued, "busy_ms": busy,
+            "alone_p50_ms": quantile(&alone, 0.5), "alone_p99_ms": quantile(&alone, 0.99),
+            "p50_ms": quantile(&beside, 0.5), "p99_ms": quantile(&beside, 0.99),
+        }))
+    }
+
     /// The time of an iteration of a `for_each`.
     pub(crate) async fn each(&mut self, items: u64, concurrency: u64) -> anyhow::Result<Value> {
         let graph = self.load.put(&graphs::each(items, concurrency)).await?;
@@ -223,20 +275,20 @@ impl Load {
         Ok(self.store.put_blob(graph.to_string().as_bytes()).await?)
     }
 
-    /// Creates one run, and answers how long it took until its event.
-    async fn one(&self, graph: &str, until: &str) -> anyhow::Result<Duration> {
-        let run_id = runs::new_id();
+    /// Creates a run of an owner.
+    async fn create(&self, owner: &str, run_id: &str, graph: &str) -> anyhow::Result<()> {
+        let run_id = run_id.to_owned();
         let start = Start {
             run_id: run_id.clone(),
-            owner: "bench".to_owned(),
+            owner: owner.to_owned(),
             inputs: json!({}),
             priority: 3,
             ..Start::default()
         };
         let run = NewRun {
-            run_id: run_id.clone(),
-            owner: "bench".to_owned(),
-            submitted_by: "bench".to_owned(),
+            run_id,
+            owner: owner.to_owned(),
+            submitted_by: owner.to_owned(),
             base: ("inline".to_owned(), graph.to_owned()),
             tags_snapshot: json!({}),
             workflow: graph.to_owned(),
@@ -245,9 +297,16 @@ impl Load {
             keep_ms: 86_400_000,
             ..NewRun::default()
         };
+        self.store.create_run(&run, 0).await?;
+        Ok(())
+    }
+
+    /// Creates one run, and answers how long it took until its event.
+    async fn one(&self, graph: &str, until: &str) -> anyhow::Result<Duration> {
+        let run_id = runs::new_id();
         let from = Instant::now();
         let event = self.follower.wait(&run_id);
-        self.store.create_run(&run, 0).await?;
+        self.create("bench", &run_id, graph).await?;
         let event = event.await.context("nobody follows the events")?;
         if event != until {
             bail!("{run_id} came to {event}");

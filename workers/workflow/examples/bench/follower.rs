@@ -9,6 +9,9 @@ use std::{
 use runs::{EventFilter, Interest, RunStore};
 use tokio::{sync::oneshot, task::JoinSet};
 
+/// How many events are read at once.
+const PAGE: usize = 1_000;
+
 type Waiting = Arc<Mutex<HashMap<String, oneshot::Sender<String>>>>;
 
 /// Who waits for runs.
@@ -59,11 +62,9 @@ async fn follow(
             .changes("bench", &interests, Duration::from_secs(5))
             .await?;
         loop {
-            let page = store.events(&filter, &cursor, 1_000).await?;
+            let page = store.events(&filter, &cursor, PAGE).await?;
             cursor = page.next;
-            if page.events.is_empty() {
-                break;
-            }
+            let is_last = page.events.len() < PAGE;
             for event in page.events {
                 let kind = event.event["kind"].as_str().unwrap_or_default();
                 let tells = matches!(
@@ -83,6 +84,9 @@ async fn follow(
                 if let Some(tell) = tell {
                     drop(tell.send(kind.to_owned()));
                 }
+            }
+            if is_last {
+                break;
             }
         }
     }

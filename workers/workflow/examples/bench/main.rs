@@ -10,6 +10,7 @@
 //! | `rate SHAPE CONCURRENCY RUNS` | runs a second, from the call that creates one until its end is read |
 //! | `hops RATE SECONDS` | the time from a node's end to its successor's start |
 //! | `waiting COUNT CONCURRENCY RUNS` | a rate beside runs that wait for people, the memory, a restart |
+//! | `fair QUEUED RUNS MS` | the time to the first node of a light owner's run, alone and beside so many queued runs of another |
 //! | `each ITEMS CONCURRENCY` | a `for_each` |
 //! | `idle SECONDS` | nothing, for whoever counts what that costs |
 //!
@@ -49,9 +50,10 @@ async fn main() -> anyhow::Result<()> {
             bench.hops(number(0)?, time).await?
         }
         "waiting" => bench.waiting(number(0)?, number(1)?, number(2)?).await?,
+        "fair" => bench.fair(number(0)?, number(1)?, number(2)?).await?,
         "each" => bench.each(number(0)?, number(1)?).await?,
         "idle" => bench.idle(Duration::from_secs(number(0)?)).await?,
-        other => bail!("{other} is none of rate, hops, waiting, each and idle"),
+        other => bail!("{other} is none of rate, hops, waiting, fair, each and idle"),
     };
     println!("{line}");
     bench.stop().await;

@@ -2,12 +2,18 @@
 
 use std::{
     collections::HashMap,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use jobs::{Failure, Job, JobContext, JobHandler, Jobs, Payload, Worker};
-use tokio::{sync::watch, task::JoinSet};
+use tokio::{
+    sync::{oneshot, watch},
+    task::JoinSet,
+};
 use tokio_util::sync::CancellationToken;
 
 /// What the jobs tell of themselves.
@@ -19,24 +25,49 @@ pub(crate) struct Steps {
     pub(crate) hops: Mutex<Vec<Duration>>,
     /// How many have begun.
     pub(crate) begun: watch::Sender<u64>,
+    /// Who waits for the first node of a run.
+    first: Mutex<HashMap<String, oneshot::Sender<Instant>>>,
+    /// How long each takes, in microseconds; 0 does nothing.
+    pub(crate) busy: AtomicU64,
+}
+
+impl Steps {
+    /// Is answered when the first node of a run begins. To be called before the run is created.
+    pub(crate) fn first(&self, run_id: &str) -> oneshot::Receiver<Instant> {
+        let (tell, told) = oneshot::channel();
+        let mut first = self.first.lock().expect("no holder panics");
+        first.insert(run_id.to_owned(), tell);
+        told
+    }
+
+    fn begins(&self, run: String) {
+        self.begun.send_modify(|count| *count += 1);
+        let now = Instant::now();
+        let first = self.first.lock().expect("no holder panics").remove(&run);
+        if let Some(first) = first {
+            // Whoever waited may have given up.
+            first.send(now).ok();
+        }
+        let mut ended = self.ended.lock().expect("no holder panics");
+        if let Some(before) = ended.insert(run, now) {
+            let mut hops = self.hops.lock().expect("no holder panics");
+            hops.push(now.saturating_duration_since(before));
+        }
+    }
 }
 
 #[async_trait::async_trait]
 impl JobHandler for Handler {
     async fn run(&self, job: &Job, _: &JobContext) -> Result<Option<Payload>, Failure> {
-        let steps = &self.0;
-        steps.begun.send_modify(|count| *count += 1);
         let run = job
             .header
             .seed
             .as_deref()
             .and_then(|key| key.split('.').next());
-        let run = run.unwrap_or_default().to_owned();
-        let now = Instant::now();
-        let mut ended = steps.ended.lock().expect("no holder panics");
-        if let Some(before) = ended.insert(run, now) {
-            let mut hops = steps.hops.lock().expect("no holder panics");
-            hops.push(now.saturating_duration_since(before));
+        self.0.begins(run.unwrap_or_default().to_owned());
+        let busy = self.0.busy.load(Ordering::Relaxed);
+        if busy > 0 {
+            tokio::time::sleep(Duration::from_micros(busy)).await;
         }
         Ok(Some(Payload::Json("{}".into())))
     }

@@ -6,6 +6,7 @@ use backoff::{Backoff, Pauses};
 use runs::{Approval, Decision, Error, NewApproval, ShardLease};
 use serde_json::{Value, json};
 use tokio::time::{Instant, sleep};
+use work::ApprovalLinkKeys;
 use workflow::ApprovalRequest;
 
 use super::{Core, Done, Env, change::Outgoing};
@@ -17,6 +18,9 @@ const EVERY: Duration = Duration::from_secs(1);
 const BATCH: usize = 256;
 /// The shortest time between two reminders.
 const MIN_REMIND_MS: u64 = 1_000;
+
+/// The longest that a link may be used: 30 days.
+const MAX_LINK_MS: u64 = 30 * 86_400_000;
 
 /// What an approval is due for.
 #[derive(Debug, Clone, PartialEq)]
@@ -120,18 +124,20 @@ impl Core {
             due_at,
         };
         let tag = self.runs.get(run_id).and_then(|run| run.meta.tag.clone());
-        let change = self.changes.of(run_id);
-        if let Some((url, key, body)) = notification(&approval, tag.as_deref(), "asked", 0) {
-            change.outgoing.push(Outgoing::Notify { url, key, body });
+        let told = notification(&self.env.links, &approval, tag.as_deref(), "asked", 0);
+        if let Some((url, key, body)) = told {
+            let outgoing = &mut self.changes.of(run_id).outgoing;
+            outgoing.push(Outgoing::Notify { url, key, body });
         }
+        let change = self.changes.of(run_id);
         change.approvals_opened.push(approval);
     }
 
     pub(super) fn look_at_approvals(&mut self, now: Instant) {
-        let leases = self.ready_leases();
-        if leases.is_empty() || !self.approvals.begin(now) {
+        if !self.has_ready_shards() || !self.approvals.begin(now) {
             return;
         }
+        let leases = self.ready_leases();
         let env = Arc::clone(&self.env);
         self.tasks
             .spawn(async move { Done::Approvals(look(&env, &leases).await) });
@@ -238,7 +244,7 @@ fn add_approvers(options: &mut Value, more: &Value) {
 
 /// Tells the server that the approval names, if it names one. That is tried for a while by the queue.
 async fn tell(env: &Env, asked: &NewApproval, tag: Option<&str>, event: &str, number: u64) {
-    if let Some((url, key, body)) = notification(asked, tag, event, number)
+    if let Some((url, key, body)) = notification(&env.links, asked, tag, event, number)
         && let Err(error) = notify(env, &url, &key, &body).await
     {
         tracing::warn!(error, approval = asked.key, "nobody is told of an approval");
@@ -246,6 +252,7 @@ async fn tell(env: &Env, asked: &NewApproval, tag: Option<&str>, event: &str, nu
 }
 
 fn notification(
+    links: &ApprovalLinkKeys,
     asked: &NewApproval,
     tag: Option<&str>,
     event: &str,
@@ -253,6 +260,7 @@ fn notification(
 ) -> Option<(String, String, Value)> {
     let url = asked.options["notify_url"].as_str()?;
     let key = format!("{}.{event}.{number}", asked.key);
+    let due_at = asked.options["due_at"].as_u64().or(asked.due_at);
     let body = json!({
         "event": event,
         "approval": asked.key,
@@ -262,9 +270,25 @@ fn notification(
         "message": asked.message,
         "approvers": asked.options["approvers"],
         "context": asked.context,
-        "due_at": asked.options["due_at"].as_u64().or(asked.due_at),
+        "due_at": due_at,
+        "links": links_of(links, asked, due_at),
     });
     Some((url.to_owned(), key, body))
+}
+
+/// A link for each approver that is named, which is worth something as long as the approval waits.
+fn links_of(keys: &ApprovalLinkKeys, asked: &NewApproval, due_at: Option<u64>) -> Vec<Value> {
+    let latest = clock::now() + MAX_LINK_MS;
+    let until = due_at.map_or(latest, |due| due.min(latest));
+    let approvers = asked.options["approvers"].as_array().into_iter().flatten();
+    let named = approvers
+        .filter_map(Value::as_str)
+        .filter(|name| *name != "*");
+    let links = named.filter_map(|person| {
+        let link = keys.sign_for_others(&asked.key, person, until)?;
+        Some(json!({"person": person, "url": link.url, "page": link.page, "expires_at": until}))
+    });
+    links.collect()
 }
 
 /// Submits the job that tells a server.

@@ -293,6 +293,9 @@ impl Core {
         for (commit, outcome) in batch.commits.iter().zip(outcomes) {
             let current = self.shards.get(&commit.shard);
             let same = current.is_some_and(|shard| shard.epoch == commit.epoch);
+            if outcome == CommitOutcome::Fenced {
+                self.env.metrics.refused();
+            }
             match outcome {
                 CommitOutcome::Stored if same => drop(stored.insert(commit.shard)),
                 CommitOutcome::Stored => {}

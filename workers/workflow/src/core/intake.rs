@@ -32,10 +32,10 @@ const NO_ROOM: Duration = Duration::from_millis(20);
 
 impl Core {
     pub(super) fn look_at_queued(&mut self, now: Instant) {
-        let leases = self.ready_leases();
-        if leases.is_empty() || !self.queued.begin(now) {
+        if !self.has_ready_shards() || !self.queued.begin(now) {
             return;
         }
+        let leases = self.ready_leases();
         let room = self.env.keys.workflow_runs.saturating_sub(self.runs.len());
         self.no_room = room == 0;
         if room == 0 {
@@ -102,10 +102,10 @@ impl Core {
     }
 
     pub(super) fn look_at_inbox(&mut self, now: Instant) {
-        let leases = self.ready_leases();
-        if leases.is_empty() || !self.inbox.begin(now) {
+        if !self.has_ready_shards() || !self.inbox.begin(now) {
             return;
         }
+        let leases = self.ready_leases();
         // Those that were answered before this look are not in it.
         self.handled.retain(|_, answered| !*answered);
         let env = Arc::clone(&self.env);
@@ -146,10 +146,10 @@ impl Core {
     }
 
     pub(super) fn look_at_timers(&mut self, now: Instant) {
-        let leases = self.ready_leases();
-        if leases.is_empty() || !self.timers.begin(now) {
+        if !self.has_ready_shards() || !self.timers.begin(now) {
             return;
         }
+        let leases = self.ready_leases();
         self.fired.retain(|_, stored| !*stored);
         let env = Arc::clone(&self.env);
         self.tasks.spawn(async move {

@@ -205,6 +205,10 @@ impl Core {
         self.owned.send_replace(Arc::new(owned.collect()));
     }
 
+    pub(super) fn has_ready_shards(&self) -> bool {
+        self.shards.values().any(|shard| shard.ready)
+    }
+
     /// The leases of the shards whose runs have been read.
     pub(super) fn ready_leases(&self) -> Vec<ShardLease> {
         let ready = self.shards.iter().filter(|(_, shard)| shard.ready);

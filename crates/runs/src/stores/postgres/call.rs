@@ -45,6 +45,12 @@ impl<'a> Call<'a> {
         self
     }
 
+    /// This one as a list of `WITH` that has it alone, by a name.
+    pub(super) fn named(mut self, name: &str) -> Self {
+        self.sql = format!("WITH {name} AS ({})", self.sql).into();
+        self
+    }
+
     /// This one, whose text is a list of `WITH`, with others as further parts of the list, and what is
     /// selected in the end. One statement costs a server far less than several.
     pub(super) fn joined(mut self, parts: Vec<Self>, end: Self) -> Self {

@@ -6,11 +6,12 @@ use std::{
 };
 
 use tokio::sync::{mpsc, oneshot};
+use tokio_postgres::Row;
 
 use super::{
     call::{Call, Trouble, column, int, number, text},
     commit::AGAIN,
-    notify,
+    listener, notify,
     pool::{Lent, Pool},
 };
 use crate::{
@@ -124,11 +125,17 @@ async fn try_create(
         .collect();
     let mut changes = Changes::default();
     let mut calls = Vec::new();
-    if !opened {
-        calls.push(Call::plain("BEGIN"));
-    }
-    let first = calls.len();
+    let mut first = 0;
     insert(&mut calls, &wanted, clock::now(), &mut changes);
+    let at_once = !opened && calls.iter().skip(1).all(|call| call.beside);
+    if at_once {
+        let rows = session.run(&[joined(calls, changes, own)]).await?;
+        return Ok((outcomes_of(runs, outcomes, rows.first())?, changes));
+    }
+    if !opened {
+        calls.insert(0, Call::plain("BEGIN"));
+        first = 1;
+    }
     if !refused.is_empty() {
         let sql = "DELETE FROM idempotency WHERE run_id = ANY($1)";
         calls.push(Call::new(sql).with(refused));
@@ -136,13 +143,31 @@ async fn try_create(
     calls.extend(notify(changes, own));
     calls.push(Call::plain("COMMIT"));
     let rows = session.run(&calls).await?;
+    let rows = rows.get(first).filter(|_| !wanted.is_empty());
+    Ok((outcomes_of(runs, outcomes, rows)?, changes))
+}
+
+/// The statements of new runs as one, which also tells others.
+fn joined(mut calls: Vec<Call<'_>>, changes: Changes, own: u64) -> Call<'_> {
+    let end = Call::new("SELECT run_id, (SELECT pg_notify($1, $2)) FROM created");
+    let end = end
+        .with(listener::CHANNEL)
+        .with(listener::text(changes, own));
+    let created = calls.remove(0).named("created");
+    created.joined(calls, end)
+}
+
+/// What became of each: what is not known yet was created, if its id is in these rows.
+fn outcomes_of(
+    runs: &[(&NewRun, u64)],
+    known: Vec<Option<Result<CreateOutcome, Error>>>,
+    rows: Option<&Vec<Row>>,
+) -> Result<Outcomes, Error> {
     let mut created = BTreeSet::new();
-    if !wanted.is_empty() {
-        for row in rows.get(first).into_iter().flatten() {
-            created.insert(column::<String>(row, 0)?);
-        }
+    for row in rows.into_iter().flatten() {
+        created.insert(column::<String>(row, 0)?);
     }
-    let finished = runs.iter().zip(outcomes).map(|((run, _), outcome)| {
+    let outcomes = runs.iter().zip(known).map(|((run, _), outcome)| {
         outcome.unwrap_or_else(|| {
             Ok(match created.remove(&run.run_id) {
                 true => CreateOutcome::Created,
@@ -150,7 +175,7 @@ async fn try_create(
             })
         })
     });
-    Ok((finished.collect(), changes))
+    Ok(outcomes.collect())
 }
 
 /// What is known of keys: the fingerprint and the run.
@@ -219,7 +244,7 @@ pub(super) fn insert<'a>(
     let mut labels: [Vec<_>; 3] = Default::default();
     let mut records = Records::default();
     for run in runs {
-        changes.in_inbox(shard_of(&run.run_id));
+        changes.in_queue(shard_of(&run.run_id));
         for (key, value) in &run.labels {
             for (column, value) in labels.iter_mut().zip([&run.run_id, key, value]) {
                 column.push(text(value));

@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
+use tokio_postgres::Row;
+
 use super::{
     call::{Call, Trouble, column, count, int, maybe_number, number, shard},
     pool::Lent,
 };
 use crate::{
-    Error, EventCursor, EventFilter, EventPage, StoredEvent, shard_of,
+    Error, EventCursor, EventFilter, EventPage, SHARDS, StoredEvent, shard_of,
     stores::{
-        follow::{Part, Reading, ShardState},
+        follow::{MOST, Part, Reach, Reading, ShardState},
         numbers,
     },
 };
@@ -19,7 +21,7 @@ const LEAST: usize = 100;
 
 /// A cursor after everything.
 pub(super) async fn last(session: &mut Lent) -> Result<EventCursor, Error> {
-    let shards = shards(session).await?.into_iter();
+    let shards = shards(session, None).await?.into_iter();
     Ok(EventCursor(
         shards
             .filter(|(_, state)| state.last > 0)
@@ -28,10 +30,16 @@ pub(super) async fn last(session: &mut Lent) -> Result<EventCursor, Error> {
     ))
 }
 
-async fn shards(session: &mut Lent) -> Result<BTreeMap<u16, ShardState>, Trouble> {
-    let rows = session
-        .rows(Call::new("SELECT shard, last_seq, deleted_seq FROM shard"))
-        .await?;
+async fn shards(
+    session: &mut Lent,
+    only: Option<u16>,
+) -> Result<BTreeMap<u16, ShardState>, Trouble> {
+    let all = "SELECT shard, last_seq, deleted_seq FROM shard";
+    let call = match only {
+        Some(only) => Call::new(format!("{all} WHERE shard = $1")).with(only.cast_signed()),
+        None => Call::new(all),
+    };
+    let rows = session.rows(call).await?;
     let mut shards = BTreeMap::new();
     for row in &rows {
         let state = ShardState {
@@ -50,13 +58,14 @@ pub(super) async fn events(
     after: &EventCursor,
     limit: usize,
 ) -> Result<EventPage, Error> {
+    let (only, reach) = match (&filter.run_id, &filter.owner) {
+        (None, None) => return all(session, after, limit).await,
+        (Some(run_id), _) => (Some(shard_of(run_id)), Reach::Run),
+        (None, Some(_)) => (None, Reach::Window),
+    };
     // What is committed up to the last number of a shard is seen by every later statement.
-    let mut states = shards(session).await?;
-    if let Some(run_id) = &filter.run_id {
-        let own = shard_of(run_id);
-        states.retain(|shard, _| *shard == own);
-    }
-    let mut reading = Reading::new(states, after, limit, filter.run_id.is_some());
+    let states = shards(session, only).await?;
+    let mut reading = Reading::new(states, after, limit, reach);
     // All shards are asked in one go; a page that is full leaves the last ones to the next.
     let mut asked = Vec::new();
     while let Some(next) = reading.next() {
@@ -101,21 +110,73 @@ pub(super) async fn events(
         }
         let mut events = Vec::new();
         for row in &rows {
-            let run_id: &str = column(row, 1)?;
-            for (seq, event) in numbers::events(number(row, 0)?, column(row, 2)?, part.after)? {
-                events.push(StoredEvent {
-                    shard: part.shard,
-                    seq,
-                    run_id: run_id.to_owned(),
-                    owner: column(row, 3)?,
-                    tag: column(row, 4)?,
-                    event,
-                });
-            }
+            read(row, 0, part, &mut events)?;
         }
         reading.found(part.shard, part.upto, events, rows.len() < most);
     }
     Ok(reading.page())
+}
+
+/// What is new in each shard. It is what many who follow ask for again and again, so it is one statement.
+const NEWS: &str = "
+    WITH news AS MATERIALIZED (
+        SELECT s.shard, s.last_seq, s.deleted_seq,
+            CASE WHEN ($1::int8[])[s.shard + 1] <= s.last_seq THEN ($1::int8[])[s.shard + 1] ELSE 0 END AS seen
+        FROM shard s WHERE s.last_seq <> ($1::int8[])[s.shard + 1]
+    )
+    SELECT n.shard, n.last_seq, n.deleted_seq, e.seq, e.run_id, e.events, e.owner, e.tag
+    FROM news n LEFT JOIN LATERAL (
+        SELECT e.seq, e.run_id, e.events, r.owner, r.tag FROM event e JOIN run r ON r.run_id = e.run_id
+        WHERE e.shard = n.shard AND e.seq > n.seen AND e.seq <= n.last_seq
+        ORDER BY e.seq LIMIT greatest($2 / (SELECT count(*) FROM news), least($2, $3))
+    ) AS e ON true ORDER BY n.shard, e.seq";
+
+/// Events of all runs after a cursor.
+async fn all(session: &mut Lent, after: &EventCursor, limit: usize) -> Result<EventPage, Error> {
+    let limit = limit.clamp(1, MOST);
+    let seen = |shard| after.0.get(&shard).copied().unwrap_or(0);
+    let seen: Vec<i64> = (0..SHARDS).map(|shard| int(seen(shard))).collect();
+    let call = Call::new(NEWS).with(seen).with(count(limit));
+    let rows = session.rows(call.with(count(LEAST))).await?;
+    let mut states = BTreeMap::new();
+    let mut found: BTreeMap<u16, Vec<&Row>> = BTreeMap::new();
+    for row in &rows {
+        let (last, deleted) = (number(row, 1)?, number(row, 2)?);
+        let number = shard(row, 0)?;
+        states.insert(number, ShardState { last, deleted });
+        let of_shard = found.entry(number).or_default();
+        // Those of a run that is kept no longer are left out.
+        if maybe_number(row, 3)?.is_some() {
+            of_shard.push(row);
+        }
+    }
+    let most = (limit / states.len().max(1)).max(LEAST.min(limit));
+    let mut reading = Reading::new(states, after, limit, Reach::All);
+    while let Some(part) = reading.next() {
+        let rows = found.remove(&part.shard).unwrap_or_default();
+        let mut events = Vec::new();
+        for row in &rows {
+            read(row, 3, part, &mut events)?;
+        }
+        reading.found(part.shard, part.upto, events, rows.len() < most);
+    }
+    Ok(reading.page())
+}
+
+/// Reads a range of events, from this column on.
+fn read(row: &Row, first: usize, part: Part, events: &mut Vec<StoredEvent>) -> Result<(), Error> {
+    let (last, run_id): (_, &str) = (number(row, first)?, column(row, first + 1)?);
+    for (seq, event) in numbers::events(last, column(row, first + 2)?, part.after)? {
+        events.push(StoredEvent {
+            shard: part.shard,
+            seq,
+            run_id: run_id.to_owned(),
+            owner: column(row, first + 3)?,
+            tag: column(row, first + 4)?,
+            event,
+        });
+    }
+    Ok(())
 }
 
 /// Lets each part end where a range of events ends: ranges are read as a whole.

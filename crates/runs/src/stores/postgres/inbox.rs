@@ -39,7 +39,7 @@ pub(super) fn put<'a>(
     let mut columns: (Vec<_>, Vec<i16>, Vec<_>, Vec<_>, Vec<String>) = Default::default();
     for command in commands {
         let shard = shard_of(&command.run_id);
-        changes.in_inbox(shard);
+        changes.in_commands(shard);
         columns.0.push(text(&command.id));
         columns.1.push(shard.cast_signed());
         columns.2.push(text(&command.run_id));

@@ -103,10 +103,11 @@ async fn try_lease(
         calls.push(give_up(&given, &mut changes));
     }
     let more = i64::try_from(share - held.len()).unwrap_or(0);
+    // Who takes queued runs of a shard holds its row's key: this waits until they are marked.
     let take = "UPDATE shard SET runner = $1, epoch = epoch + 1 WHERE shard IN (
         SELECT s.shard FROM shard s
         WHERE s.runner IS NULL OR NOT EXISTS (SELECT 1 FROM runner r WHERE r.name = s.runner)
-        ORDER BY s.shard LIMIT $2)";
+        ORDER BY s.shard LIMIT $2 FOR UPDATE OF s)";
     let taken = calls.len() + 2;
     if more > 0 {
         // An epoch that was given is never given again; a renewal may be lost.

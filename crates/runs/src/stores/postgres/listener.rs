@@ -21,6 +21,8 @@ const WAITS: [Duration; 2] = [Duration::from_millis(50), Duration::from_secs(1)]
 /// Everything may have changed.
 const ALL: Changes = Changes {
     inbox: u64::MAX,
+    queued: u64::MAX,
+    commands: u64::MAX,
     events: u64::MAX,
     answers: true,
 };
@@ -106,14 +108,17 @@ async fn ping(client: &Client, limit: Duration) -> Error {
     }
 }
 
-/// Changes as they are told: who tells, and what.
+/// Changes as they are told: who tells, and what. Programs of before read the first four.
 pub(super) fn text(changes: Changes, own: u64) -> String {
     let Changes {
         inbox,
+        queued,
+        commands,
         events,
         answers,
     } = changes;
-    format!("{own:x} {inbox:x} {events:x} {}", u8::from(answers))
+    let answers = u8::from(answers);
+    format!("{own:x} {inbox:x} {events:x} {answers} {queued:x} {commands:x}")
 }
 
 /// Changes that another process tells of. What is of another form may be anything.
@@ -126,8 +131,11 @@ fn read(payload: &str, own: u64) -> Option<Changes> {
     let Some((from, inbox, events, answers)) = read else {
         return Some(ALL);
     };
+    let (queued, commands) = (next().unwrap_or(inbox), next().unwrap_or(inbox));
     (from != own).then_some(Changes {
         inbox,
+        queued,
+        commands,
         events,
         answers: answers > 0,
     })
@@ -141,11 +149,15 @@ mod tests {
     fn changes_are_told_to_others_and_anything_else_is_everything() {
         let changes = Changes {
             inbox: 1 << 63,
+            queued: 1 << 63,
+            commands: 0,
             events: 5,
             answers: true,
         };
         assert_eq!(read(&text(changes, 7), 8), Some(changes));
         assert_eq!(read(&text(changes, 7), 7), None);
         assert_eq!(read("what", 7), Some(ALL));
+        let before = read("8 2 5 1", 7).unwrap();
+        assert_eq!((before.inbox, before.queued, before.commands), (2, 2, 2));
     }
 }

@@ -48,6 +48,18 @@ pub(super) async fn one_summary(
     row.as_ref().map(summary).transpose()
 }
 
+/// What a row says of a run and its header: the columns of a summary, `workflow`, `start`, `record`, `keep_ms`.
+pub(super) fn record(row: &Row) -> Result<RunRecord, Error> {
+    Ok(RunRecord {
+        summary: summary(row)?,
+        workflow: column(row, 16)?,
+        start: column(row, 17)?,
+        header: column::<Option<Vec<u8>>>(row, 18)?.unwrap_or_default(),
+        keep_ms: number(row, 19)?,
+        nodes: Vec::new(),
+    })
+}
+
 /// Those of some runs that are there, in the order of their ids.
 pub(super) async fn records(
     session: &mut Lent,
@@ -71,14 +83,7 @@ pub(super) async fn records(
         .await?;
     let mut found = HashMap::new();
     for row in rows.first().into_iter().flatten() {
-        let record = RunRecord {
-            summary: summary(row)?,
-            workflow: column(row, 16)?,
-            start: column(row, 17)?,
-            header: column::<Option<Vec<u8>>>(row, 18)?.unwrap_or_default(),
-            keep_ms: number(row, 19)?,
-            nodes: Vec::new(),
-        };
+        let record = record(row)?;
         found.insert(record.summary.run_id.clone(), record);
     }
     for row in rows.get(1).into_iter().flatten() {

@@ -1,7 +1,7 @@
 //! Lists of runs.
 
 use super::{
-    call::{Call, column, text},
+    call::{Call, column, number, text},
     load::summary,
     pool::Lent,
 };
@@ -38,6 +38,12 @@ pub(super) async fn runs(session: &mut Lent, filter: &RunFilter) -> Result<RunPa
         found.extend(read(session, elsewhere).await?);
     }
     Ok(page::of(page::in_order(found), limit))
+}
+
+/// How many fit.
+pub(super) async fn count(session: &mut Lent, filter: &RunFilter) -> Result<u64, Error> {
+    let counted = session.first(call(find::count(filter, DIALECT)?)).await?;
+    counted.map_or(Ok(0), |row| number(&row, 0))
 }
 
 async fn read(session: &mut Lent, finds: Vec<Find>) -> Result<Vec<RunSummary>, Error> {

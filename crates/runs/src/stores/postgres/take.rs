@@ -1,39 +1,87 @@
 //! Which queued runs start next.
 
-use std::{
-    collections::{BTreeMap, HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 use parking_lot::Mutex;
 
 use super::{
     call::{Call, Trouble, column, count, int},
     commit::AGAIN,
-    lease, load,
+    load,
     pool::{Lent, Pool},
 };
-use crate::{
-    Error, OwnerLimits, ShardLease, StoredRun, clock,
-    turns::{OwnersRuns, in_turn, look_ahead},
-};
+use crate::{Error, OwnerLimits, SHARDS, ShardLease, StoredRun, clock, stores::find::SUMMARY};
 
 /// Whose runs were looked at last, by rank: the next owner begins.
 pub(super) type LastServed = HashMap<i16, String>;
 
 /// The most owners that are looked at.
-const OWNERS: i64 = 4096;
+const OWNERS: i32 = 4096;
+/// Ranks are smaller.
+const RANKS: i16 = 8;
 
-/// Each pair of a rank and an owner with queued runs, by steps along the index.
-const WAITING: &str = "
+/// One statement chooses queued runs, marks them and reads them. `$1` is the most, `$2` the epochs of the
+/// shards, `$3` the last owner that was served of each rank, `$4` how many runs an owner may have under way,
+/// `$5` the time, `$6` how many owners are looked at.
+///
+/// - `pair`: each rank and owner with queued runs, by steps along the index.
+/// - `turn`: in whose turn it is, and how many runs of each are looked at; `seen` is the last one.
+/// - `queue`: child runs first, since their parents wait for them; they are not limited.
+/// - `picked`: one of each owner, then the next one of each.
+/// - `held`: whoever takes a shard over waits until what is taken from it is marked. Commits do not wait.
+/// - `quick`: a mark that is lost is made again, and the first commit of the run comes after it.
+const TAKE: &str = "
     WITH RECURSIVE pair AS (
         (SELECT rank, owner, 1 AS place FROM run WHERE status = 'QUEUED' ORDER BY rank, owner LIMIT 1)
         UNION ALL
         SELECT n.rank, n.owner, p.place + 1 FROM pair p, LATERAL (
             SELECT rank, owner FROM run r
             WHERE r.status = 'QUEUED' AND (r.rank, r.owner) > (p.rank, p.owner) ORDER BY rank, owner LIMIT 1
-        ) AS n WHERE p.place < $1
-    ) SELECT rank, owner FROM pair";
+        ) AS n WHERE p.place < $6
+    ), ordered AS (
+        SELECT p.rank, p.owner, l.later, count(*) OVER (PARTITION BY p.rank) AS owners,
+            row_number() OVER (PARTITION BY p.rank ORDER BY l.later, p.owner) AS place
+        FROM pair p, LATERAL (SELECT coalesce(p.owner <= ($3::text[])[p.rank + 1], false) AS later) AS l
+    ), turn AS MATERIALIZED (
+        SELECT rank, owner, later, place = $1 AND owners > $1 AS seen, CASE WHEN owners <= 4 THEN $1
+            ELSE least($1, greatest(8, (2 * $1 + owners - 1) / owners)) END AS most
+        FROM ordered WHERE place <= $1
+    ), room AS MATERIALIZED (
+        SELECT o.owner, $4 - (SELECT count(*) FROM (
+            SELECT 1 FROM run r WHERE r.owner = o.owner AND r.started_at IS NOT NULL AND r.ended_at IS NULL
+                AND r.parent_run IS NULL LIMIT $4) AS under_way) AS runs
+        FROM (SELECT DISTINCT owner FROM turn WHERE $4::int8 IS NOT NULL) AS o
+    ), queue AS (
+        SELECT t.rank, t.owner, t.later, c.run_id, c.shard, c.child,
+            row_number() OVER (PARTITION BY t.rank, t.owner ORDER BY c.child DESC, c.submitted_at, c.run_id)
+                AS number,
+            count(*) FILTER (WHERE NOT c.child) OVER (PARTITION BY t.owner
+                ORDER BY t.rank, c.child DESC, c.submitted_at, c.run_id) AS begun
+        FROM turn t, LATERAL (
+            (SELECT r.run_id, r.shard, true AS child, r.submitted_at FROM run r
+             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = false
+                 AND ($2::int8[])[r.shard + 1] IS NOT NULL ORDER BY r.submitted_at, r.run_id LIMIT t.most)
+            UNION ALL
+            (SELECT r.run_id, r.shard, false, r.submitted_at FROM run r
+             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = true
+                 AND ($2::int8[])[r.shard + 1] IS NOT NULL ORDER BY r.submitted_at, r.run_id LIMIT t.most)
+        ) AS c
+    ), picked AS MATERIALIZED (
+        SELECT q.run_id, q.shard, row_number() OVER (ORDER BY q.rank, q.number, q.later, q.owner) AS place
+        FROM queue q LEFT JOIN room USING (owner)
+        WHERE q.child OR room.runs IS NULL OR q.begun <= room.runs
+        ORDER BY place LIMIT $1
+    ), held AS MATERIALIZED (
+        SELECT s.shard FROM shard s
+        WHERE s.shard IN (SELECT p.shard FROM picked p) AND s.epoch = ($2::int8[])[s.shard + 1]
+        ORDER BY s.shard FOR KEY SHARE OF s
+    ), quick AS MATERIALIZED (
+        SELECT set_config('synchronous_commit', 'off', true)
+    ), marked AS (
+        UPDATE run r SET status = 'RUNNING', started_at = $5, idle = false
+        FROM picked p, held h, quick
+        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status = 'QUEUED' RETURNING r.*, p.place
+    )";
 
 /// Takes queued runs.
 pub(super) async fn take(
@@ -43,6 +91,9 @@ pub(super) async fn take(
     max: usize,
     served: &Mutex<LastServed>,
 ) -> Result<Vec<StoredRun>, Error> {
+    if max == 0 || leases.is_empty() {
+        return Ok(Vec::new());
+    }
     let mut tried = 0;
     loop {
         tried += 1;
@@ -61,166 +112,61 @@ async fn try_take(
     max: usize,
     served: &Mutex<LastServed>,
 ) -> Result<Vec<StoredRun>, Trouble> {
-    let mut ranks: BTreeMap<i16, Vec<String>> = BTreeMap::new();
-    for row in session
-        .rows(Call::new(WAITING).with(i32::try_from(OWNERS).unwrap_or(i32::MAX)))
-        .await?
-    {
-        ranks
-            .entry(column(&row, 0)?)
-            .or_default()
-            .push(column(&row, 1)?);
+    let mut epochs: Vec<Option<i64>> = vec![None; usize::from(SHARDS)];
+    for lease in leases {
+        if let Some(epoch) = epochs.get_mut(usize::from(lease.shard)) {
+            *epoch = Some(int(lease.epoch));
+        }
     }
-    if ranks.is_empty() || max == 0 || leases.is_empty() {
-        return Ok(Vec::new());
-    }
-    // Whoever takes a shard over waits until what was taken from it is marked.
-    let held = "SELECT s.shard FROM unnest($1::int2[], $2::int8[]) AS w(shard, epoch)
-        JOIN shard s ON s.shard = w.shard AND s.epoch = w.epoch ORDER BY s.shard FOR SHARE OF s";
-    let epochs: Vec<i64> = leases.iter().map(|lease| int(lease.epoch)).collect();
-    let rows = session
-        .run(&[
-            // A mark that is lost is made again, and the first commit of the run comes after it.
-            Call::plain("BEGIN; SET LOCAL synchronous_commit = off"),
-            Call::new(held).with(lease::shards(leases)).with(epochs),
-        ])
-        .await?;
-    let shards = rows.get(1).into_iter().flatten().map(|row| column(row, 0));
-    let shards: Vec<i16> = shards.collect::<Result<_, _>>()?;
-    let mut take = Take {
-        session,
-        shards,
-        limit: (limits.max_running_runs > 0).then_some(i64::from(limits.max_running_runs)),
-        room: HashMap::new(),
+    let last: Vec<Option<String>> = {
+        let served = served.lock();
+        (0..RANKS).map(|rank| served.get(&rank).cloned()).collect()
     };
-    let mut taken = Vec::new();
-    for (rank, mut owners) in ranks {
-        let left = max - taken.len();
-        if left == 0 {
-            break;
-        }
-        if let Some(last) = served.lock().get(&rank) {
-            let begin = owners.partition_point(|owner| owner <= last);
-            let begin = begin % owners.len();
-            owners.rotate_left(begin);
-        }
-        owners.truncate(left);
-        let last_seen = owners.last().cloned();
-        let (queues, children) = take.queues(rank, owners, left).await?;
-        let owner_of: HashMap<String, String> = queues
-            .iter()
-            .flat_map(|queue| {
-                queue
-                    .runs
-                    .iter()
-                    .map(|run| (run.clone(), queue.owner.clone()))
-            })
-            .collect();
-        let (runs, last) = in_turn(queues, left);
-        if let Some(last) = last.or(last_seen) {
-            served.lock().insert(rank, last);
-        }
-        for run in runs {
-            if !children.contains(&run)
-                && let Some(room) = owner_of
-                    .get(&run)
-                    .and_then(|owner| take.room.get_mut(owner))
-            {
-                *room -= 1;
+    let limit = (limits.max_running_runs > 0).then_some(i64::from(limits.max_running_runs));
+    let sql = format!(
+        "{TAKE}
+        SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms, r.rank, s.seen
+        FROM (SELECT array_agg(rank || ' ' || owner) AS seen FROM turn WHERE turn.seen) AS s
+        LEFT JOIN marked r ON true LEFT JOIN node h ON h.run_id = r.run_id AND h.key = '' ORDER BY r.place"
+    );
+    let call = Call::new(sql).with(count(max)).with(epochs).with(last);
+    let call = call.with(limit).with(int(clock::now())).with(OWNERS);
+    let rows = session.rows(call).await?;
+    let mut next = LastServed::new();
+    // Those that were looked at in vain are not looked at again before the others.
+    if let Some(row) = rows.first() {
+        let seen: Option<Vec<String>> = column(row, 21)?;
+        for text in seen.into_iter().flatten() {
+            if let Some((rank, owner)) = text.split_once(' ') {
+                next.insert(rank.parse().unwrap_or_default(), owner.to_owned());
             }
-            taken.push(run);
         }
     }
-    let now = int(clock::now());
-    let mark = "UPDATE run SET status = 'RUNNING', started_at = $2, idle = false
-        WHERE run_id = ANY($1) AND status = 'QUEUED'";
-    session
-        .run(&[
-            Call::new(mark).with(taken.clone()).with(now),
-            Call::plain("COMMIT"),
-        ])
-        .await?;
-    load::records(session, &taken).await
-}
-
-struct Take<'a> {
-    session: &'a mut Lent,
-    shards: Vec<i16>,
-    limit: Option<i64>,
-    /// How many runs more of each owner may be under way.
-    room: HashMap<String, i64>,
-}
-
-impl Take<'_> {
-    /// Runs of owners that may be taken, and which of them are child runs.
-    async fn queues(
-        &mut self,
-        rank: i16,
-        owners: Vec<String>,
-        max: usize,
-    ) -> Result<(Vec<OwnersRuns>, HashSet<String>), Trouble> {
-        self.find_room(&owners).await?;
-        let look_ahead = count(look_ahead(owners.len(), max));
-        let room = |owner: &String| self.room.get(owner).copied().unwrap_or(look_ahead);
-        let most: Vec<i64> = owners
-            .iter()
-            .map(|owner| room(owner).clamp(0, look_ahead))
-            .collect();
-        let sql = "
-            SELECT w.place, c.run_id, c.child FROM unnest($1::text[], $2::int8[]) WITH ORDINALITY AS w(owner, most, place),
-            LATERAL (
-                (SELECT r.run_id, true AS child, r.submitted_at FROM run r
-                 WHERE r.status = 'QUEUED' AND r.rank = $3 AND r.owner = w.owner AND (r.parent_run IS NULL) = false
-                     AND r.shard = ANY($4) ORDER BY r.submitted_at, r.run_id LIMIT $5)
-                UNION ALL
-                (SELECT r.run_id, false, r.submitted_at FROM run r
-                 WHERE r.status = 'QUEUED' AND r.rank = $3 AND r.owner = w.owner AND (r.parent_run IS NULL) = true
-                     AND r.shard = ANY($4) ORDER BY r.submitted_at, r.run_id LIMIT w.most)
-            ) AS c ORDER BY w.place, c.child DESC, c.submitted_at, c.run_id";
-        let call = Call::new(sql).with(owners.clone()).with(most).with(rank);
-        let call = call.with(self.shards.clone()).with(look_ahead);
-        let mut queues: Vec<OwnersRuns> = owners
-            .into_iter()
-            .map(|owner| OwnersRuns {
-                owner,
-                runs: Vec::new(),
-            })
-            .collect();
-        let mut children = HashSet::new();
-        for row in self.session.rows(call).await? {
-            let run: String = column(&row, 1)?;
-            if column(&row, 2)? {
-                children.insert(run.clone());
-            }
-            let place = usize::try_from(column::<i64>(&row, 0)? - 1).unwrap_or(usize::MAX);
-            if let Some(queue) = queues.get_mut(place) {
-                queue.runs.push(run);
-            }
+    let (mut taken, mut forks) = (Vec::new(), Vec::new());
+    for row in &rows {
+        if column::<Option<&str>>(row, 0)?.is_none() {
+            continue;
         }
-        Ok((queues, children))
+        let record = load::record(row)?;
+        next.insert(column(row, 20)?, record.summary.owner.clone());
+        if !record.header.is_empty() {
+            forks.push(record.summary.run_id.clone());
+        }
+        taken.push(record);
     }
-
-    /// How many runs of owners may be under way, where that is limited.
-    async fn find_room(&mut self, owners: &[String]) -> Result<(), Trouble> {
-        let Some(limit) = self.limit else {
-            return Ok(());
-        };
-        let new = owners
-            .iter()
-            .filter(|owner| !self.room.contains_key(*owner));
-        let new: Vec<String> = new.cloned().collect();
-        let sql = "SELECT w.owner, (SELECT count(*) FROM (
-                SELECT 1 FROM run r WHERE r.owner = w.owner AND r.started_at IS NOT NULL AND r.ended_at IS NULL
-                    AND r.parent_run IS NULL LIMIT $2) AS under_way)
-            FROM unnest($1::text[]) AS w(owner)";
-        for row in self
-            .session
-            .rows(Call::new(sql).with(new).with(limit))
+    served.lock().extend(next);
+    if !forks.is_empty() {
+        // They have records of the runs that they are forks of.
+        let mut whole: HashMap<String, StoredRun> = load::records(session, &forks)
             .await?
-        {
-            let under_way: i64 = column(&row, 1)?;
-            self.room.insert(column(&row, 0)?, limit - under_way);
+            .into_iter()
+            .map(|record| (record.summary.run_id.clone(), record))
+            .collect();
+        for record in &mut taken {
+            if let Some(whole) = whole.remove(&record.summary.run_id) {
+                *record = whole;
+            }
         }
-        Ok(())
     }
+    Ok(taken)
 }

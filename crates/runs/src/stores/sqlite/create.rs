@@ -100,7 +100,7 @@ pub(super) fn insert(db: &Connection, run: &NewRun, changes: &mut Changes) -> Re
             blobs::name(db, &run.run_id, &[record])?;
         }
     }
-    changes.in_inbox(shard);
+    changes.in_queue(shard);
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use super::database::{count, first, int, maybe_number, number, rows};
 use crate::{
     Error, EventCursor, EventFilter, EventPage, StoredEvent, shard_of,
     stores::{
-        follow::{Reading, ShardState},
+        follow::{Reach, Reading, ShardState},
         numbers,
     },
 };
@@ -58,7 +58,12 @@ pub(super) fn events(
         let own = shard_of(run_id);
         states.retain(|shard, _| *shard == own);
     }
-    let mut reading = Reading::new(states, after, limit, of_run.is_some());
+    let reach = match (of_run, &filter.owner) {
+        (Some(_), _) => Reach::Run,
+        (None, Some(_)) => Reach::Window,
+        (None, None) => Reach::All,
+    };
+    let mut reading = Reading::new(states, after, limit, reach);
     while let Some(part) = reading.next() {
         let (shard, after) = (part.shard, part.after);
         let sql = match of_run {

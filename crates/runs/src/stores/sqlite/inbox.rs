@@ -46,7 +46,7 @@ pub(super) fn put(db: &Connection, command: &Command, changes: &mut Changes) -> 
         ],
     )?;
     if inserted > 0 {
-        changes.in_inbox(shard);
+        changes.in_commands(shard);
     }
     Ok(())
 }

@@ -2,7 +2,10 @@
 
 use rusqlite::{Connection, params_from_iter, types::Value};
 
-use super::{database::rows, load::summary};
+use super::{
+    database::{number, rows},
+    load::summary,
+};
 use crate::{
     Error, RunFilter, RunPage, RunSummary,
     stores::{
@@ -34,6 +37,14 @@ pub(super) fn runs(db: &Connection, filter: &RunFilter) -> Result<RunPage, Error
         }
     }
     Ok(page::of(page::in_order(found), limit))
+}
+
+/// How many fit.
+pub(super) fn count(db: &Connection, filter: &RunFilter) -> Result<u64, Error> {
+    let Find { sql, values } = find::count(filter, DIALECT)?;
+    let values = params_from_iter(values.into_iter().map(value));
+    let counted = rows(db, &sql, values, |row| number(row, 0))?;
+    Ok(counted.first().copied().unwrap_or(0))
 }
 
 fn read(db: &Connection, find: Find) -> Result<Vec<RunSummary>, Error> {
