@@ -224,6 +224,19 @@ impl Session {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
                 self.task(&id, &method, params).await
             }
+            "tools/list"
+                if self
+                    .mount
+                    .tools
+                    .first(self.mount.keys.mount_wait)
+                    .await
+                    .is_none() =>
+            {
+                Err(error(
+                    code::INTERNAL,
+                    "the server's tools are not known yet",
+                ))
+            }
             _ => {
                 let name = text(params.get("name")).unwrap_or_default();
                 if method == "tools/call"
@@ -488,7 +501,7 @@ impl Session {
     fn finished(&self, method: &str, outcome: Outcome) -> Outcome {
         match method {
             "tools/list" => {
-                outcome.map(|result| self.mount.tools.shown(result, self.mount.pins.is_some()))
+                outcome.map(|result| self.mount.tools.shown(result, self.mount.pinned()))
             }
             "tools/call" => outcome.inspect(|result| self.remember_task(result)),
             _ => outcome,

@@ -164,6 +164,13 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
     match &*call.method {
         "server/discover" => return Some(Ok(raw(&translate::discovered(&facts)))),
         "subscriptions/listen" => return listen(mount, &call, out).await,
+        // Which of them may be shown is not known before they were read.
+        "tools/list" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
+            return Some(Err(error(
+                code::INTERNAL,
+                "the server's tools are not known yet",
+            )));
+        }
         "tools/call" => {
             let name = text(call.params.get("name")).unwrap_or_default();
             if let Some(reason) = mount.tools.blocked(&name) {
@@ -469,7 +476,7 @@ async fn park(
 /// The response that a client gets.
 fn finished(mount: &Mount, call: &Call, facts: &Arc<Facts>, outcome: Outcome) -> Outcome {
     let outcome = match call.method == "tools/list" {
-        true => outcome.map(|result| mount.tools.shown(result, mount.pins.is_some())),
+        true => outcome.map(|result| mount.tools.shown(result, mount.pinned())),
         false => outcome,
     };
     match facts.era {

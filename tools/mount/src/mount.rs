@@ -46,7 +46,7 @@ pub(crate) struct Mount {
     pub(crate) parked: Parked,
     pub(crate) held: HeldTasks,
     /// `None` when nothing is pinned.
-    pub(crate) pins: Option<Pins>,
+    pins: Option<Pins>,
     /// The way that all clients have, unless the server has one for those of earlier revisions.
     pub(crate) side: Arc<Side>,
     legacy: OnceLock<Arc<Side>>,
@@ -162,6 +162,11 @@ impl Mount {
             self.metrics.request(&method, "lost");
         }
         sent
+    }
+
+    /// How many tools are compared with pins; `None` when none is.
+    pub(crate) fn pinned(&self) -> Option<usize> {
+        self.pins.as_ref().map(|_| self.keys.mount_max_tools)
     }
 
     /// How long a request may go on without a sign of the server.

@@ -125,8 +125,9 @@ impl Tools {
 
     /// A page of `tools/list` without the tools that may not be called.
     ///
-    /// With pins, that is also a tool that is not as it was when it was compared: it is read again.
-    pub(crate) fn shown(&self, result: Raw, pinned: bool) -> Raw {
+    /// Where tools are pinned, so many at most, that is also a tool that is not as it was when it was
+    /// compared: it is read again.
+    pub(crate) fn shown(&self, result: Raw, pinned: Option<usize>) -> Raw {
         let Some(mut page) = fields(Some(&result)) else {
             return result;
         };
@@ -137,6 +138,8 @@ impl Tools {
             return result;
         };
         let known = self.known();
+        let read = known.as_ref().map_or(0, |known| known.len());
+        let room = pinned.is_some_and(|most| read < most);
         let count = entries.len();
         let shown: Vec<Raw> = entries
             .into_iter()
@@ -146,12 +149,12 @@ impl Tools {
                 let left_out = known.as_ref().is_some_and(|known| {
                     known.get(&name).is_none() && self.invalid.lock().contains(&name)
                 });
-                let strange = pinned
+                let strange = pinned.is_some()
                     && Definition::read(entry).is_none_or(|now| {
                         let known = known.as_ref().and_then(|known| known.get(&name));
                         known.is_none_or(|it| definition(&it.value) != definition(&now.value))
                     });
-                if strange && !left_out {
+                if strange && !left_out && room {
                     self.strange.notify_one();
                 }
                 !left_out && !strange && self.blocked(&name).is_none()

@@ -54,9 +54,8 @@ def ask(method, params):
     with LOCK:
         NEXT[0] += 1
         ident = f"s{NEXT[0]}"
-        ANSWERS[ident] = threading.Event(), []
+        event, answer = ANSWERS[ident] = threading.Event(), []
     send({"id": ident, "method": method, "params": params})
-    event, answer = ANSWERS[ident]
     event.wait(60)
     return answer[0]
 
