@@ -139,7 +139,10 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
             if speaks_legacy(&said["data"]["supported"]) {
                 return Ok(None);
             }
-            bail!("the server speaks no revision that we do: {}", error_text(error));
+            bail!(
+                "the server speaks no revision that we do: {}",
+                error_text(error)
+            );
         }
         Err(_) => return Ok(None),
     };
