@@ -76,6 +76,11 @@ impl GatewayArgs {
     }
 }
 
+/// An HTTP client for a URL, which trusts those that the system trusts.
+pub(crate) fn plain_http(url: &Url) -> anyhow::Result<Client> {
+    http_client(url, None)
+}
+
 fn http_client(url: &Url, cacert: Option<&Path>) -> anyhow::Result<Client> {
     let mut http = Client::builder()
         .use_native_tls()

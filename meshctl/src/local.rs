@@ -22,8 +22,10 @@ pub(crate) struct InstanceCounts {
     /// Whether to take jobs and workflows: a gateway, their runners, and the agents and tools of the
     /// pipeline.
     pub(crate) jobs: bool,
-    /// Whether to carry out workflows without a gateway: the runners alone.
+    /// Whether to carry out workflows without the rest of `jobs`: the runners alone.
     pub(crate) workflows: bool,
+    /// Whether to have a gateway without the rest of `jobs`.
+    pub(crate) gateway: bool,
     pub(crate) echo: u16,
     pub(crate) weather: u16,
     pub(crate) itinerary: u16,
@@ -69,7 +71,7 @@ impl LocalMesh {
         registry: &Registry,
     ) -> anyhow::Result<Self> {
         ensure_port_is_free(&router::SPEC, ports.router, registry).await?;
-        if counts.jobs {
+        if counts.jobs || counts.gateway {
             ensure_port_is_free(&gateway::SPEC, ports.gateway, registry).await?;
         }
         let mut local = Self {
@@ -114,7 +116,7 @@ impl LocalMesh {
             let spec = workflow_runner::SPEC;
             self.workflows = Some(start(&spec, workflows, 0, false, registry).await?);
         }
-        if counts.jobs {
+        if counts.jobs || counts.gateway {
             let http = gateway::build;
             self.gateway = Some(start(&gateway::SPEC, http, ports.gateway, false, registry).await?);
         }

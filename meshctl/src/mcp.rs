@@ -10,7 +10,7 @@ mod replies;
 
 pub(crate) use bridge::bridge;
 pub(crate) use client::{McpClient, Responder};
-pub(crate) use endpoint::{EndpointArgs, Era};
+pub(crate) use endpoint::{Endpoint, EndpointArgs, Era};
 
 /// The modern revision.
 const MODERN: &str = "2026-07-28";

@@ -15,6 +15,7 @@ mod engine;
 mod hpack;
 mod mcp;
 pub mod mutate;
+mod rpc;
 mod scanner;
 mod text;
 mod workflows;
@@ -54,6 +55,12 @@ pub const TARGETS: &[Target] = &[
         about: "the id in a message is the same however its bytes are split",
         run: scanner::run,
         seeds: scanner::seeds,
+    },
+    Target {
+        name: "rpc",
+        about: "a message of JSON-RPC that is read is JSON, and its id comes back as it was",
+        run: rpc::run,
+        seeds: rpc::seeds,
     },
     Target {
         name: "timeout",

@@ -43,7 +43,7 @@ pub(crate) struct Access {
 enum Kind {
     Open,
     Tokens(Arc<TokenFile>),
-    Jwt(JwtVerifier),
+    Jwt(Box<JwtVerifier>),
 }
 
 /// Why a request is refused.
@@ -68,7 +68,7 @@ impl Access {
                 let file = TokenFile::open(path.clone(), keys.mcp_token_calls)?;
                 Kind::Tokens(file.followed(context))
             }
-            (Auth::Jwt, _) => Kind::Jwt(JwtVerifier::new(context, keys)?),
+            (Auth::Jwt, _) => Kind::Jwt(Box::new(JwtVerifier::new(context, keys)?)),
             (Auth::None | Auth::Token, _) => Kind::Open,
         };
         let resource = keys.mcp_resource.as_deref().unwrap_or_default();

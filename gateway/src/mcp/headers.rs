@@ -269,7 +269,7 @@ mod tests {
     }
 
     /// The era, or the code of the error.
-    fn era_of(fields: &[(&'static str, &str)], method: &str, meta: Value) -> Result<Era, i32> {
+    fn era_of(fields: &[(&'static str, &str)], method: &str, meta: &Value) -> Result<Era, i32> {
         let params = raw(&json!({ "_meta": meta }));
         let params = Params::read(Some(&params)).unwrap();
         let meta = params.meta().unwrap();
@@ -287,51 +287,51 @@ mod tests {
             json!({"io.modelcontextprotocol/protocolVersion": text,
                 "io.modelcontextprotocol/clientCapabilities": {}})
         };
-        assert_eq!(era_of(&[modern], "tools/list", full()), Ok(Era::Modern));
+        assert_eq!(era_of(&[modern], "tools/list", &full()), Ok(Era::Modern));
         let bare = json!({"io.modelcontextprotocol/protocolVersion": "2026-07-28"});
         assert_eq!(
-            era_of(&[modern], "tools/list", bare),
+            era_of(&[modern], "tools/list", &bare),
             Err(code::INVALID_PARAMS)
         );
         assert_eq!(
-            era_of(&[modern], "tools/list", json!({})),
+            era_of(&[modern], "tools/list", &json!({})),
             Err(code::INVALID_PARAMS)
         );
         assert_eq!(
-            era_of(&[], "server/discover", json!({})),
+            era_of(&[], "server/discover", &json!({})),
             Err(code::INVALID_PARAMS)
         );
         assert_eq!(
-            era_of(&[], "tools/list", full()),
+            era_of(&[], "tools/list", &full()),
             Err(code::HEADER_MISMATCH)
         );
         assert_eq!(
-            era_of(&[modern], "x", version("v999")),
+            era_of(&[modern], "x", &version("v999")),
             Err(code::HEADER_MISMATCH)
         );
         assert_eq!(
-            era_of(&[modern, modern], "x", full()),
+            era_of(&[modern, modern], "x", &full()),
             Err(code::HEADER_MISMATCH)
         );
         let unknown = ("mcp-protocol-version", "v999");
         assert_eq!(
-            era_of(&[unknown], "x", version("v999")),
+            era_of(&[unknown], "x", &version("v999")),
             Err(code::UNSUPPORTED_VERSION)
         );
         assert_eq!(
-            era_of(&[unknown], "x", json!({})),
+            era_of(&[unknown], "x", &json!({})),
             Err(code::UNSUPPORTED_VERSION)
         );
         let legacy = ("mcp-protocol-version", "2025-06-18");
         let expected = Era::Legacy(Version::V2025_06_18);
-        assert_eq!(era_of(&[legacy], "tools/list", json!({})), Ok(expected));
+        assert_eq!(era_of(&[legacy], "tools/list", &json!({})), Ok(expected));
         let expected = Era::Legacy(Version::UNSAID);
-        assert_eq!(era_of(&[], "tools/list", json!({})), Ok(expected));
+        assert_eq!(era_of(&[], "tools/list", &json!({})), Ok(expected));
         assert!(matches!(
-            era_of(&[], "initialize", json!({})),
+            era_of(&[], "initialize", &json!({})),
             Ok(Era::Legacy(_))
         ));
-        assert_eq!(era_of(&[modern], "initialize", full()), Ok(Era::Modern));
+        assert_eq!(era_of(&[modern], "initialize", &full()), Ok(Era::Modern));
     }
 
     fn checked(fields: &[(&'static str, &str)], method: &str, params: &Value) -> bool {

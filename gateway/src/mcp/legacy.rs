@@ -33,12 +33,9 @@ impl McpServer {
         bytes: &Bytes,
     ) -> Response {
         let id = Some(request.id);
-        let asked = match params.protocol_version.and_then(rpc::text) {
-            Some(asked) => asked,
-            None => {
-                let error = RpcError::params("params.protocolVersion must be a string");
-                return answer::error(StatusCode::BAD_REQUEST, id, &error);
-            }
+        let Some(asked) = params.protocol_version.and_then(rpc::text) else {
+            let error = RpcError::params("params.protocolVersion must be a string");
+            return answer::error(StatusCode::BAD_REQUEST, id, &error);
         };
         if let Err(error) = headers::check_handshake(headers, &asked) {
             return answer::error(StatusCode::BAD_REQUEST, id, &error);
@@ -231,13 +228,10 @@ impl McpServer {
             }
         }
         // Its stream is its life, so no other gateway goes on with it.
-        let session = match self.sessions.open(session) {
-            Ok(session) => session,
-            Err(()) => {
-                self.metrics.refuse("full");
-                let error = RpcError::internal("too many sessions are open: try again later");
-                return answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error);
-            }
+        let Ok(session) = self.sessions.open(session) else {
+            self.metrics.refuse("full");
+            let error = RpcError::internal("too many sessions are open: try again later");
+            return answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error);
         };
         self.pump(&session);
         let path = format!("/messages?session_id={}", session.id);

@@ -1,6 +1,7 @@
 //! `meshctl demo`: a mesh that is started, called in every way, and ended again.
 
 mod calls;
+mod mcp;
 mod workflow;
 
 use std::{collections::BTreeMap, time::Duration};
@@ -21,12 +22,13 @@ use calls::Step;
 
 /// Longest time for all calls together.
 const LIMIT: Duration = Duration::from_secs(30);
-/// Those who call others and are not called: the runners of jobs and of workflows.
-const RUNNERS: usize = 2;
+/// Those who call others and are not called: the runners of jobs and of workflows, the gateway.
+const CALLERS: usize = 3;
 /// What the demo starts.
 const MESH: InstanceCounts = InstanceCounts {
     jobs: false,
     workflows: true,
+    gateway: true,
     echo: 3,
     weather: 1,
     itinerary: 1,
@@ -35,9 +37,9 @@ const MESH: InstanceCounts = InstanceCounts {
 
 /// Start a mesh in memory, call it in every way, and end it again.
 ///
-/// Three echo agents, a weather tool, an itinerary worker and a router, each on its own TCP port, and
-/// runners that carry out a workflow; needs nothing but this program. Fails when a call fails, the calls
-/// are not spread evenly, or the workflow does not end well.
+/// Three echo agents, a weather tool, an itinerary worker and a router, each on its own TCP port, runners
+/// that carry out a workflow, and a gateway that shows all of it to AI editors; needs nothing but this
+/// program. Fails when a call fails, the calls are not spread evenly, or the workflow does not end well.
 #[derive(Args, Debug)]
 pub(crate) struct Demo {}
 
@@ -64,7 +66,7 @@ impl Demo {
 async fn print_steps(out: &Output, local: &LocalMesh) -> anyhow::Result<Vec<serde_json::Value>> {
     let address = local.router().context("the demo has a router")?.to_string();
     if !out.json {
-        let count = local.instances().count() - RUNNERS - 1;
+        let count = local.instances().count() - CALLERS - 1;
         let mesh = format!("a router on {address}, {count} instances behind it\n");
         out.line(&format!("{} {mesh}", out.paint(Style::Strong, "mesh:")))?;
     }
@@ -93,6 +95,9 @@ async fn print_steps(out: &Output, local: &LocalMesh) -> anyhow::Result<Vec<serd
         print(step?)?;
     }
     print(workflow::carry_out(local).await.context("the workflow")?)?;
+    for step in mcp::list_and_call(local).await.context("MCP")? {
+        print(step)?;
+    }
     Ok(steps)
 }
 

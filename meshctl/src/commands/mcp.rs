@@ -1,9 +1,11 @@
 //! `meshctl mcp`: the mesh as tools of AI editors. Alone it is an MCP server over standard input and
 //! output; its commands are what a person does with the same endpoint.
 
+mod approve;
 mod call;
 mod config;
 mod elicitation;
+mod pins;
 mod services;
 mod tools;
 
@@ -54,6 +56,8 @@ subcommands! {
         Tools(tools::Tools),
         Call(call::Call),
         Services(services::Services),
+        Pins(pins::Pins),
+        Approve(approve::Approve),
         Config(config::Config),
     }
 }

@@ -69,6 +69,7 @@ impl Up {
         let counts = InstanceCounts {
             jobs: !self.no_jobs,
             workflows: false,
+            gateway: false,
             echo: self.echo,
             weather: self.weather,
             itinerary: self.itinerary,

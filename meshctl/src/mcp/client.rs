@@ -17,6 +17,8 @@ use super::{
 
 /// How many times a server may ask back before it has an answer.
 const MAX_ROUNDS: usize = 20;
+/// How often in a row a task may be asked for in vain.
+const MAX_FAILURES: usize = 20;
 /// How many pages a list may have.
 const MAX_PAGES: usize = 1_000;
 
@@ -176,10 +178,19 @@ impl<R: Responder> McpClient<R> {
     /// Follows a task to its end: the result that the call would have had.
     pub(crate) async fn settle(&mut self, task: &Value) -> anyhow::Result<Value> {
         let id = &task["taskId"];
-        let mut pause = poll_interval(task);
+        let (mut pause, mut failures) = (poll_interval(task), 0);
         loop {
             tokio::time::sleep(pause).await;
-            let task = self.request("tasks/get", json!({ "taskId": id })).await?;
+            let task = match self.request("tasks/get", json!({ "taskId": id })).await {
+                Ok(task) => task,
+                // The task goes on where it is; another gateway may answer.
+                Err(error) if !error.is::<Refusal>() && failures < MAX_FAILURES => {
+                    failures += 1;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
+            failures = 0;
             pause = poll_interval(&task);
             match task["status"].as_str().unwrap_or_default() {
                 "completed" => return Ok(task["result"].clone()),

@@ -123,6 +123,16 @@ pub(crate) struct Endpoint {
 }
 
 impl Endpoint {
+    /// The one at a URL, which takes anybody.
+    pub(crate) fn at(url: &str) -> anyhow::Result<Self> {
+        let url = endpoint_url(url)?;
+        Ok(Self {
+            http: gateway::plain_http(&url)?,
+            url,
+            authorization: None,
+        })
+    }
+
     /// Sends a message, or several.
     pub(super) async fn post(&self, body: String, headers: HeaderMap) -> anyhow::Result<Answer> {
         let request = self.http.post(self.url.clone());

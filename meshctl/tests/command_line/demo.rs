@@ -33,9 +33,12 @@ fn the_demo_makes_every_kind_of_call_and_spreads_them_evenly() {
         "GetTaskStatus",
         "reflection",
         "workflow",
+        "tools/list",
+        "tools/call",
     ] {
         assert_eq!(of(call).len(), 1, "{call}");
     }
+    assert_eq!(steps.last().unwrap()["call"], "tools/call");
     let tool = of("ExecuteTool")[0]["answered_by"].as_str().unwrap();
     assert!(tool.starts_with("weather-tool-"), "{tool}");
 }

@@ -26,7 +26,7 @@ const ID: u8 = 1;
 /// `tools/call` of the tool that its server calls `name`.
 pub(super) fn message(
     name: &str,
-    arguments: Map<String, Value>,
+    arguments: &Map<String, Value>,
     context: &CallContext,
     wants_progress: bool,
 ) -> Bytes {

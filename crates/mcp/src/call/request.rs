@@ -95,7 +95,7 @@ impl Request {
                     .collect()
             }
             Body::Mounted(name, arguments) => {
-                vec![mounted::message(&name, arguments, context, wants_progress)]
+                vec![mounted::message(&name, &arguments, context, wants_progress)]
             }
         }
     }

@@ -12,6 +12,9 @@ use super::{
     scalar,
 };
 
+/// Elements of a list that are compared with each other.
+const MAX_COMPARED: usize = 1_000;
+
 /// Reads messages and collects what is wrong with them.
 pub(super) struct Reader<'a> {
     rules: &'a ArgumentRules,
@@ -161,6 +164,10 @@ impl<'a> Reader<'a> {
     }
 
     fn unknown(&mut self, descriptor: &MessageDescriptor, name: &str) {
+        if self.problems.is_full() {
+            // To look for what was meant takes long, and arguments may have any number of fields.
+            return self.problem("");
+        }
         let fields: Vec<FieldDescriptor> = descriptor.fields().collect();
         let names = || fields.iter().map(FieldDescriptor::name);
         let given = quoted(name);
@@ -224,9 +231,10 @@ impl<'a> Reader<'a> {
             return None;
         };
         self.check_count(many.len(), rules);
-        if rules.is_some_and(|rules| rules.rules.unique) {
+        // Each is compared with each: of longer lists the service says it.
+        if rules.is_some_and(|rules| rules.rules.unique) && many.len() <= MAX_COMPARED {
             let twice = (1..many.len()).find(|at| many[..*at].contains(&many[*at]));
-            if let Some(at) = twice.filter(|_| many.len() <= 1_000) {
+            if let Some(at) = twice {
                 self.problem(format_args!("element {at} is there twice: give each once"));
             }
         }

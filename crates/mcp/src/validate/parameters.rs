@@ -52,6 +52,7 @@ pub(crate) fn parameters(
                 }
             },
             (None, None) if is_open => drop(read.texts.insert(name, plain(&value))),
+            (None, None) if problems.is_full() => problems.push(String::new()),
             (None, None) => {
                 let names = || {
                     known

@@ -8,7 +8,9 @@ use regex::{Regex, RegexBuilder};
 use crate::rules::{self, Rules};
 
 /// Bytes that a compiled pattern may take.
-const MAX_PATTERN: usize = 256 << 10;
+const MAX_PATTERN: usize = 64 << 10;
+/// Patterns that are compiled. What is past them the service itself checks.
+const MAX_PATTERNS: usize = 64;
 /// Messages that are looked at.
 const MAX_MESSAGES: usize = 2_000;
 
@@ -47,10 +49,11 @@ impl ArgumentRules {
         let mut found = Self::default();
         let mut seen = HashSet::from([message.full_name().to_owned()]);
         let mut open = vec![message.clone()];
+        let mut patterns = MAX_PATTERNS;
         while let Some(message) = open.pop() {
             let mut rules = MessageRules::default();
             for field in message.fields() {
-                rules.add(&field);
+                rules.add(&field, &mut patterns);
                 let mut kind = field.kind();
                 if let (true, Kind::Message(entry)) = (field.is_map(), &kind) {
                     kind = entry.map_entry_value_field().kind();
@@ -82,7 +85,7 @@ impl ArgumentRules {
 }
 
 impl MessageRules {
-    fn add(&mut self, field: &prost_reflect::FieldDescriptor) {
+    fn add(&mut self, field: &prost_reflect::FieldDescriptor, patterns: &mut usize) {
         let rules = Rules::of(field);
         let is_alone = field
             .containing_oneof()
@@ -95,7 +98,8 @@ impl MessageRules {
             ..Rules::default()
         };
         if rules != only_required {
-            self.fields.insert(field.number(), FieldRules::new(rules));
+            self.fields
+                .insert(field.number(), FieldRules::new(rules, patterns));
         }
     }
 
@@ -105,15 +109,17 @@ impl MessageRules {
 }
 
 impl FieldRules {
-    fn new(mut rules: Rules) -> Self {
+    fn new(mut rules: Rules, patterns: &mut usize) -> Self {
         let items = rules.items.take();
-        let pattern = rules.pattern.as_deref().and_then(|pattern| {
+        let pattern = rules.pattern.as_deref().filter(|_| *patterns > 0);
+        let pattern = pattern.and_then(|pattern| {
+            *patterns -= 1;
             let built = RegexBuilder::new(pattern).size_limit(MAX_PATTERN).build();
             built.ok()
         });
         Self {
             pattern,
-            items: items.map(|items| Box::new(Self::new(*items))),
+            items: items.map(|items| Box::new(Self::new(*items, patterns))),
             rules,
         }
     }

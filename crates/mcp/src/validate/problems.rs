@@ -57,6 +57,11 @@ impl Problems {
         }
     }
 
+    /// Whether a further problem is only counted, and needs no words.
+    pub(super) fn is_full(&self) -> bool {
+        self.problems.len() >= MAX_PROBLEMS
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.problems.is_empty()
     }

@@ -163,6 +163,26 @@ fn all_mistakes_are_told_at_once_up_to_a_limit() {
 }
 
 #[test]
+fn arguments_without_end_are_refused_at_once() {
+    let began = std::time::Instant::now();
+    let many: Map<String, Value> = (0..100_000)
+        .map(|number| (format!("an_unknown_field_{number}"), json!(1)))
+        .collect();
+    let error = refused("kinds.Everything", Value::Object(many.clone()));
+    assert!(error.ends_with("; and 99990 more"), "{error}");
+    assert!(parameters(many, &[], &[], false).is_err());
+    let tags: Vec<Value> = (0..100_000)
+        .map(|number| json!(number.to_string()))
+        .collect();
+    assert!(refused("kinds.Demands", json!({ "tags": tags })).contains("give at most 3"));
+    assert!(
+        began.elapsed() < std::time::Duration::from_secs(5),
+        "{:?}",
+        began.elapsed()
+    );
+}
+
+#[test]
 fn nesting_is_bounded() {
     let mut tree = json!({});
     for _ in 0..30 {

@@ -20,7 +20,7 @@ pub(crate) fn form(message: &str, field: &str, kind: &str) -> Value {
         "params": {"mode": "form", "message": message, "requestedSchema": schema}})
 }
 
-fn sampling(prompt: &str, max_tokens: u32) -> Value {
+pub(crate) fn sampling(prompt: &str, max_tokens: u32) -> Value {
     let message = json!({"role": "user", "content": {"type": "text", "text": prompt}});
     json!({"method": "sampling/createMessage", "params": {"messages": [message], "maxTokens": max_tokens}})
 }

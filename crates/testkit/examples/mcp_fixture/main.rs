@@ -5,6 +5,7 @@
 //! ```text
 //! mcp_fixture --era both --listen 127.0.0.1:0
 //! mcp_fixture --era legacy --stdio
+//! mcp_fixture --tools tools.json    # lists these instead of its own, for a bench of lists
 //! ```
 
 #![expect(
@@ -93,6 +94,7 @@ async fn main() -> anyhow::Result<()> {
             }
             "--listen" => listen = Some(value()?),
             "--stdio" => listen = None,
+            "--tools" => tools::instead(&std::fs::read_to_string(value()?)?)?,
             other => bail!("unknown argument {other}"),
         }
     }
@@ -177,7 +179,9 @@ impl ServerHandler for Fixture {
         _: Option<PaginatedRequestParams>,
         _: RequestContext<RoleServer>,
     ) -> Result<ListToolsResult, ErrorData> {
-        Ok(content::cached(json!({ "tools": tools::list() })))
+        let mut page: ListToolsResult = content::cached(json!({ "tools": [] }));
+        page.tools = tools::list();
+        Ok(page)
     }
 
     async fn call_tool(

@@ -7,7 +7,7 @@ use rmcp::{
     model::{
         CallToolRequestParams, CallToolResponse, CallToolResult, CreateMessageRequestParams,
         ElicitRequestParams, LoggingLevel, LoggingMessageNotificationParam,
-        ProgressNotificationParam, Tool,
+        ProgressNotificationParam, ProtocolVersion, Tool,
     },
     service::RequestContext,
 };
@@ -16,7 +16,7 @@ use tokio::time::sleep;
 
 use crate::{
     Fixture,
-    asking::{ask, form, lacks},
+    asking::{answer, ask, form, lacks, sampling},
     content::{PNG, WAV},
     of, tasks,
 };
@@ -39,12 +39,21 @@ fn complete(content: &Value) -> CallToolResponse {
     result.into()
 }
 
-/// All tools, those without parameters by their names alone.
+static TOOLS: OnceLock<Vec<Tool>> = OnceLock::new();
+
+/// All tools.
 pub(crate) fn list() -> Vec<Tool> {
-    static TOOLS: OnceLock<Vec<Tool>> = OnceLock::new();
     TOOLS.get_or_init(all).clone()
 }
 
+/// Lists others, written as JSON, in their place.
+pub(crate) fn instead(tools: &str) -> anyhow::Result<()> {
+    // Nobody has asked yet.
+    TOOLS.set(serde_json::from_str(tools)?).ok();
+    Ok(())
+}
+
+/// Those of the suite; most have no parameters, and are made by their names alone.
 fn all() -> Vec<Tool> {
     const PLAIN: [&str; 18] = [
         "test_simple_text",
@@ -208,20 +217,34 @@ impl Fixture {
                 Ok(text("Reconnection test completed successfully"))
             }
             "test_custom_header" => Ok(text(&argument("value"))),
-            "test_sampling" => Ok(sample(&context, &argument("prompt")).await),
+            "test_sampling" => Ok(sample(&request, &context, &argument("prompt")).await),
             "test_elicitation" => {
                 let field = |about: &str| json!({"type": "string", "description": about});
                 let schema = json!({"type": "object", "required": ["username", "email"], "properties":
                     {"username": field("User's response"), "email": field("User's email address")}});
-                Ok(elicit(&context, &argument("message"), schema, "User response").await)
+                Ok(elicit(
+                    &request,
+                    &context,
+                    &argument("message"),
+                    schema,
+                    "User response",
+                )
+                .await)
             }
             "test_elicitation_sep1034_defaults" => {
                 let told = "Elicitation completed";
-                Ok(elicit(&context, "Check what is filled in", defaults(), told).await)
+                Ok(elicit(
+                    &request,
+                    &context,
+                    "Check what is filled in",
+                    defaults(),
+                    told,
+                )
+                .await)
             }
             "test_elicitation_sep1330_enums" => {
                 let told = "Elicitation completed";
-                Ok(elicit(&context, "Choose", choices(), told).await)
+                Ok(elicit(&request, &context, "Choose", choices(), told).await)
             }
             "test_missing_capability" => {
                 let can = context.meta.client_capabilities().unwrap_or_default();
@@ -261,7 +284,25 @@ async fn log(context: &RequestContext<RoleServer>, level: LoggingLevel, told: &s
     sent.ok();
 }
 
-async fn sample(context: &RequestContext<RoleServer>, prompt: &str) -> CallToolResponse {
+/// Whether a tool asks by its result: the modern era has no requests of servers.
+fn asks_by_result(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version() == Some(ProtocolVersion::V_2026_07_28)
+}
+
+async fn sample(
+    request: &CallToolRequestParams,
+    context: &RequestContext<RoleServer>,
+    prompt: &str,
+) -> CallToolResponse {
+    if asks_by_result(context) {
+        return match answer(request.input_responses.as_ref(), "answer") {
+            Some(answer) => {
+                let said = answer["content"]["text"].as_str().unwrap_or_default();
+                text(&format!("LLM response: {said}"))
+            }
+            None => ask(json!({ "answer": sampling(prompt, 100) }), None).into(),
+        };
+    }
     let message = json!({"role": "user", "content": {"type": "text", "text": prompt}});
     let params: CreateMessageRequestParams = of(json!({"messages": [message], "maxTokens": 100}));
     let sampled = context.peer.create_message(params).await;
@@ -276,11 +317,27 @@ async fn sample(context: &RequestContext<RoleServer>, prompt: &str) -> CallToolR
 }
 
 async fn elicit(
+    request: &CallToolRequestParams,
     context: &RequestContext<RoleServer>,
     message: &str,
     schema: Value,
     told: &str,
 ) -> CallToolResponse {
+    let told = |result: &Value| {
+        let action = result["action"].as_str().unwrap_or_default();
+        text(&format!(
+            "{told}: action={action}, content={}",
+            result["content"]
+        ))
+    };
+    if asks_by_result(context) {
+        let params = json!({"mode": "form", "message": message, "requestedSchema": schema});
+        let form = json!({"method": "elicitation/create", "params": params});
+        return match answer(request.input_responses.as_ref(), "answer") {
+            Some(answer) => told(&answer),
+            None => ask(json!({ "answer": form }), None).into(),
+        };
+    }
     let params = ElicitRequestParams::FormElicitationParams {
         meta: None,
         message: message.to_owned(),
@@ -288,14 +345,7 @@ async fn elicit(
     };
     let elicited = context.peer.create_elicitation(params).await;
     match elicited {
-        Ok(result) => {
-            let result = serde_json::to_value(result).unwrap_or_default();
-            let action = result["action"].as_str().unwrap_or_default();
-            text(&format!(
-                "{told}: action={action}, content={}",
-                result["content"]
-            ))
-        }
+        Ok(result) => told(&serde_json::to_value(result).unwrap_or_default()),
         Err(error) => failure(&format!("the client does not answer: {error}")).into(),
     }
 }

@@ -7,8 +7,15 @@ use tempfile::TempDir;
 
 use crate::support::{MODERN, World, finish, inspector, meshctl, python, tool_names, typescript};
 
+/// A tool, its arguments, and what its answer says.
+type Call = (
+    &'static str,
+    &'static [(&'static str, &'static str)],
+    &'static str,
+);
+
 /// How each tool of the demo is called, and what its answer says.
-const CALLS: [(&str, &[(&str, &str)], &str); 3] = [
+const CALLS: [Call; 3] = [
     ("echo-agent", &[("input", "hello there")], "hello there"),
     (
         "weather-tool__get_weather",

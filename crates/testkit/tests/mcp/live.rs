@@ -51,12 +51,12 @@ async fn listeners(url: &str, home: &TempDir) -> Vec<Process> {
 /// Whether the last list that a client told has a tool.
 fn has(client: &Process, tool: &str) -> Option<bool> {
     let log = client.log();
-    let lists = log.lines().filter_map(|line| {
+    let mut lists = log.lines().rev().filter_map(|line| {
         let told: Value = serde_json::from_str(line).ok()?;
         told["changed"].as_array().cloned()
     });
     lists
-        .last()
+        .next()
         .map(|names| names.iter().any(|name| name == tool))
 }
 

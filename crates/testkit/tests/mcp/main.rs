@@ -7,4 +7,7 @@ mod conformance;
 mod guide;
 mod live;
 mod load;
+mod long;
+mod mounts;
 mod support;
+mod tasks;

@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_testkit::{Consul, Process, Program, tools, until};
+use mesh_testkit::{Consul, Process, Program, Redis, tools, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -24,6 +24,8 @@ pub(crate) struct World {
     pub(crate) gateways: Vec<Program>,
     _services: Vec<Program>,
     pub(crate) consul: Consul,
+    /// Keeps the jobs of several gateways; one alone keeps its own in a folder.
+    _redis: Option<Redis>,
     _folder: TempDir,
     env: Vec<(&'static str, String)>,
 }
@@ -36,12 +38,20 @@ impl World {
         let own = [
             ("TASKS_PORT", "0".to_owned()),
             ("DRAIN_DELAY", "0s".to_owned()),
-            (
+            ("REQUEST_RATE", "0".to_owned()),
+        ];
+        let redis = match gateways {
+            0 | 1 => None,
+            _ => Some(Redis::start(&[]).await),
+        };
+        let jobs = match &redis {
+            Some(redis) => ("REDIS_URL", redis.url()),
+            None => (
                 "JOBS_PATH",
                 folder.path().join("jobs").display().to_string(),
             ),
-        ];
-        let env = [consul.env(), own.to_vec(), set.to_vec()].concat();
+        };
+        let env = [consul.env(), own.to_vec(), vec![jobs], set.to_vec()].concat();
         let mut services = Vec::new();
         for name in ["echo-agent", "weather-tool", "itinerary-worker"] {
             services.push(Program::start(name, &env).await);
@@ -53,6 +63,7 @@ impl World {
             gateways: Vec::new(),
             _services: services,
             consul,
+            _redis: redis,
             _folder: folder,
             env,
         };
@@ -75,6 +86,11 @@ impl World {
         Program::start("mesh-gateway", &[&self.env[..], set].concat()).await
     }
 
+    /// The variables of its programs.
+    pub(crate) fn env(&self) -> &[(&'static str, String)] {
+        &self.env
+    }
+
     /// The endpoint of the first gateway.
     pub(crate) fn mcp(&self) -> String {
         mcp(&self.gateways[0])
@@ -88,21 +104,21 @@ pub(crate) fn mcp(gateway: &Program) -> String {
 
 /// A modern request to an endpoint: its status and the message that answers it.
 pub(crate) async fn ask(url: &str, method: &str, params: Value) -> Option<(u16, Value)> {
-    ask_with(url, method, params, &[]).await
+    ask_by(&http(), url, method, params).await
 }
 
-/// The same with more headers.
-pub(crate) async fn ask_with(
+/// The same by a client that keeps its connections.
+pub(crate) async fn ask_by(
+    http: &reqwest::Client,
     url: &str,
     method: &str,
     mut params: Value,
-    headers: &[(&str, &str)],
 ) -> Option<(u16, Value)> {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
     params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
     params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
-    let mut request = http()
+    let mut request = http
         .post(url)
         .header("content-type", "application/json")
         .header("accept", "application/json, text/event-stream")
@@ -113,9 +129,6 @@ pub(crate) async fn ask_with(
     if let Some(name) = name.or(params["taskId"].as_str()) {
         request = request.header("mcp-name", name);
     }
-    for (name, value) in headers {
-        request = request.header(*name, *value);
-    }
     let answer = request.body(body.to_string()).send().await.ok()?;
     let status = answer.status().as_u16();
     let text = answer.text().await.ok()?;
@@ -123,7 +136,7 @@ pub(crate) async fn ask_with(
 }
 
 /// A client with connections of its own.
-fn http() -> reqwest::Client {
+pub(crate) fn http() -> reqwest::Client {
     let http = reqwest::Client::builder().no_proxy().build();
     http.expect("plain HTTP")
 }
@@ -133,9 +146,11 @@ fn last_message(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }
-    let data = text.lines().filter_map(|line| line.strip_prefix("data:"));
-    data.filter_map(|data| serde_json::from_str(data.trim()).ok())
-        .last()
+    let mut data = text
+        .lines()
+        .rev()
+        .filter_map(|line| line.strip_prefix("data:"));
+    data.find_map(|data| serde_json::from_str(data.trim()).ok())
 }
 
 /// The result of a tool.

@@ -22,6 +22,9 @@ const MAX_KNOWN: usize = 10_000;
 /// How long one is remembered: a key may be withdrawn.
 const KNOWN: Duration = Duration::from_secs(60);
 
+/// Verified tokens by their hash, with the time until which they are believed.
+type Verified = HashMap<[u8; 32], (Arc<Grant>, SystemTime)>;
+
 /// Verifies tokens.
 #[derive(Debug)]
 pub(super) struct JwtVerifier {
@@ -29,8 +32,7 @@ pub(super) struct JwtVerifier {
     issuer: String,
     audience: String,
     calls: usize,
-    /// By their hash, with the time until which they are believed.
-    known: Mutex<HashMap<[u8; 32], (Arc<Grant>, SystemTime)>>,
+    known: Mutex<Verified>,
 }
 
 impl JwtVerifier {

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{MODERN, eventually, listed, modern, modern_request, with_echo};
+use super::{MODERN, eventually, modern, modern_request, with_echo};
 use crate::support::{beside, embedded, read};
 
 #[tokio::test]
@@ -266,8 +266,9 @@ async fn what_is_no_message_is_refused() {
 
 #[tokio::test]
 async fn pages_go_on_behind_a_name() {
-    let (gateway, _echo) = with_echo(&[("mcp_page", "1"), ("mcp_list_ttl", "7s")]).await;
-    let fs = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
+    let gateway = embedded(&[("mcp_page", "1"), ("mcp_list_ttl", "7s")]).await;
+    let _echo = beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
+    let _weather = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
     eventually(async || {
         let mut names = Vec::new();
         let mut cursor = Value::Null;
@@ -294,11 +295,9 @@ async fn pages_go_on_behind_a_name() {
         sorted.sort();
         sorted.dedup();
         assert_eq!(names, sorted, "each once, by name");
-        eprintln!("{names:?}");
         names.iter().any(|name| name.starts_with("weather"))
     })
     .await;
-    drop(fs);
 }
 
 #[tokio::test]

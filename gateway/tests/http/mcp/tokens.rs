@@ -140,7 +140,7 @@ impl Issuer {
             loop {
                 let (mut stream, _) = listener.accept().await.unwrap();
                 let mut request = [0; 4096];
-                stream.read(&mut request).await.ok();
+                assert!(stream.read(&mut request).await.unwrap() > 0);
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
                 stream
                     .write_all(format!("{head}{body}").as_bytes())
@@ -156,7 +156,7 @@ impl Issuer {
     }
 
     /// A token with these claims beside good ones; `null` removes one.
-    fn token(&self, head: Value, changes: Value) -> String {
+    fn token(&self, head: &Value, changes: &Value) -> String {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap();
         let mut claims = json!({"iss": self.url, "aud": RESOURCE, "sub": "ann",
             "exp": (now + Duration::from_secs(300)).as_secs(), "scope": "mesh:read mesh:tools"});
@@ -164,7 +164,7 @@ impl Issuer {
             claims[name] = value.clone();
         }
         let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
-        let signed = format!("{}.{}", part(&head), part(&claims));
+        let signed = format!("{}.{}", part(head), part(&claims));
         let random = SystemRandom::new();
         let signature = self.key.sign(&random, signed.as_bytes()).unwrap();
         format!("{signed}.{}", URL_SAFE_NO_PAD.encode(signature))
@@ -221,11 +221,11 @@ async fn tokens_of_an_authorization_server_are_verified() {
         (json!({"alg": "ES256", "kid": "two"}), json!({}), 401),
         (good.clone(), json!({"scope": ""}), 403),
     ] {
-        let token = issuer.token(head.clone(), claims.clone());
+        let token = issuer.token(&head, &claims);
         let answer = as_token(&gateway, &token, "tools/list", json!({})).await;
         assert_eq!(answer.status, status, "{head} {claims}: {answer:?}");
     }
-    let mut forged = issuer.token(good.clone(), json!({}));
+    let mut forged = issuer.token(&good, &json!({}));
     let unsigned = forged.rfind('.').unwrap() + 1;
     forged.truncate(unsigned);
     assert_eq!(
@@ -236,8 +236,8 @@ async fn tokens_of_an_authorization_server_are_verified() {
     );
     // A scope for one tool is the right to this one.
     let _echo = crate::support::beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
-    let named = issuer.token(good.clone(), json!({"scope": "mesh:tool:echo-agent"}));
-    let reads = issuer.token(good, json!({"scope": "mesh:read"}));
+    let named = issuer.token(&good, &json!({"scope": "mesh:tool:echo-agent"}));
+    let reads = issuer.token(&good, &json!({"scope": "mesh:read"}));
     let call = || json!({"name": "echo-agent", "arguments": {"input": "x"}});
     eventually(async || {
         let called = as_token(&gateway, &named, "tools/call", call()).await;
