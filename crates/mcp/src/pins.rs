@@ -35,6 +35,15 @@ const CHANGED: &str = "mcp-changed/";
 const MAX_DEFINITION: usize = 256 << 10;
 /// How long the registry may take to say what is pinned.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// What of a definition is pinned.
+const SHOWN_FIELDS: [&str; 6] = [
+    "name",
+    "title",
+    "description",
+    "inputSchema",
+    "outputSchema",
+    "annotations",
+];
 /// The longest value that a difference shows.
 const SHOWN: usize = 400;
 
@@ -242,15 +251,15 @@ fn same(one: &str, other: &str) -> bool {
     one == other || read(one).is_some_and(|it| Some(it) == read(other))
 }
 
-/// A definition as it is pinned: without `_meta`, its fields in order.
+/// A definition as it is pinned: what a model or a person is shown of it, its fields in order.
 #[must_use]
 pub fn definition(entry: &Value) -> String {
-    let mut entry = entry.clone();
-    if let Some(fields) = entry.as_object_mut() {
-        fields.remove("_meta");
-    }
+    let shown = SHOWN_FIELDS.iter().filter_map(|name| {
+        let value = entry.get(name)?;
+        Some(((*name).to_owned(), value.clone()))
+    });
     let mut out = String::new();
-    write_sorted(&entry, &mut out);
+    write_sorted(&Value::Object(shown.collect()), &mut out);
     out
 }
 
@@ -295,10 +304,9 @@ fn compare(place: &str, before: Option<&Value>, after: Option<&Value>, found: &m
     match (before, after) {
         (Some(Value::Object(old)), Some(Value::Object(new))) => {
             let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-            for name in names
-                .into_iter()
-                .filter(|name| !(place.is_empty() && *name == "_meta"))
-            {
+            let pinned =
+                |name: &&String| !place.is_empty() || SHOWN_FIELDS.contains(&name.as_str());
+            for name in names.into_iter().filter(pinned) {
                 let step = name.replace('~', "~0").replace('/', "~1");
                 compare(
                     &format!("{place}/{step}"),

@@ -249,7 +249,10 @@ impl Calls {
             |it: &Pending| it.client != 0 && it.capabilities.answer(&method, params.as_deref());
         let owner = match of {
             Some(of) => Some(of).filter(|of| self.pending.lock().get(of).is_some_and(can)),
-            None => self.sole(can),
+            // Who has been asked already is waited for, and is hardly asked again.
+            None => self
+                .sole(|it| can(it) && it.asks.load(Ordering::Relaxed) == 0)
+                .or_else(|| self.sole(can)),
         };
         let Some(owner) = owner else {
             if method == "roots/list" {

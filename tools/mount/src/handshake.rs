@@ -135,10 +135,14 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
     let result: Value = match outcome {
         Ok(result) => serde_json::from_str(result.get()).context("read what the server is")?,
         Err(error) if code::MODERN.contains(&error_code(error)) => {
+            let said: Value = serde_json::from_str(error.get()).unwrap_or_default();
+            if speaks_legacy(&said["data"]["supported"]) {
+                return Ok(None);
+            }
             bail!(
                 "the server speaks no revision that we do: {}",
                 error_text(error)
-            )
+            );
         }
         Err(_) => return Ok(None),
     };
@@ -179,6 +183,13 @@ pub(crate) fn begun(outcome: &Outcome) -> anyhow::Result<Facts> {
     Ok(facts(Era::Legacy, version, &result, &result["serverInfo"]))
 }
 
+/// Whether a list of revisions has an earlier one.
+fn speaks_legacy(versions: &Value) -> bool {
+    let all = versions.as_array().into_iter().flatten();
+    let mut known = all.filter(|it| LEGACY.iter().any(|known| it == known));
+    known.next().is_some()
+}
+
 fn facts(era: Era, version: &str, result: &Value, server: &Value) -> Facts {
     Facts {
         era,
@@ -189,5 +200,7 @@ fn facts(era: Era, version: &str, result: &Value, server: &Value) -> Facts {
             .cloned()
             .unwrap_or_default(),
         instructions: result["instructions"].as_str().map(str::to_owned),
+        is_own: true,
+        knows_both: speaks_legacy(&result["supportedVersions"]),
     }
 }

@@ -126,6 +126,7 @@ struct Answer {
 pub(crate) async fn connect(
     server: &HttpServer,
     setting: &Setting,
+    legacy: bool,
 ) -> anyhow::Result<Arc<dyn Link>> {
     let (replies, answers) = mpsc::channel(REPLIES);
     let peer = Arc::new(Peer {
@@ -141,10 +142,14 @@ pub(crate) async fn connect(
     setting
         .tracker
         .spawn(send_replies(Arc::clone(&peer), answers));
-    let learnt = within(setting.patience, peer.handshake()).await;
+    let learnt = within(setting.patience, peer.handshake(!legacy)).await;
     let facts = learnt.with_context(|| format!("it said nothing for {:?}", setting.patience))??;
     guard.disarm();
-    let facts = Arc::new(facts);
+    let facts = Arc::new(Facts {
+        // A session is this process's, and so are its tasks.
+        is_own: facts.era == Era::Legacy,
+        ..facts
+    });
     let link = HttpLink {
         facts: Arc::clone(&facts),
         peer: Arc::clone(&peer),
@@ -159,14 +164,11 @@ pub(crate) async fn connect(
 }
 
 impl Peer {
-    async fn handshake(self: &Arc<Self>) -> anyhow::Result<Facts> {
-        let outcome = self
-            .request(handshake::discover(), Some(MODERN))
-            .await?
-            .outcome()
-            .await;
+    async fn handshake(self: &Arc<Self>, probe: bool) -> anyhow::Result<Facts> {
+        let discovery = self.request(handshake::discover(), Some(MODERN));
         // A server that answers with no message is of an earlier revision.
-        if let Ok(outcome) = outcome
+        if probe
+            && let Ok(outcome) = discovery.await?.outcome().await
             && let Some(facts) = handshake::discovered(&outcome)?
         {
             self.session.lock().1 = Some(HeaderValue::from_static(MODERN));

@@ -14,7 +14,7 @@ use serde_json::{Map, Value, json};
 use tokio::{
     sync::{broadcast::error::RecvError, oneshot, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -22,7 +22,7 @@ use tonic::{Status, Streaming};
 use crate::{
     asks::{self, Capabilities},
     handshake,
-    link::{Ask, Era, Event, Exchange, Gone, Next, Outgoing},
+    link::{Ask, Era, Event, Exchange, Facts, Gone, Next, Outgoing},
     listen::Followed,
     message::{
         Fields, Message, Notification, Outcome, Raw, Request, code, error, fields, raw, text,
@@ -30,6 +30,8 @@ use crate::{
     },
     modern::{Out, answer, gone_error, headers_of, next, send, unknown},
     mount::Mount,
+    side::Side,
+    tasks::{self, Progress},
     translate,
 };
 
@@ -46,6 +48,8 @@ const MAX_TASKS: usize = 1000;
 #[derive(Debug)]
 struct Session {
     mount: Arc<Mount>,
+    /// The way to the server.
+    side: Arc<Side>,
     out: Out,
     client: u64,
     info: Value,
@@ -153,7 +157,10 @@ async fn begin(
         .as_ref()
         .and_then(|it| serde_json::from_str(it.get()).ok())
         .unwrap_or_default();
-    let link = match mount.upstream.link().await {
+    // Which way there is shows once the server is known.
+    let known = mount.upstream.link().await;
+    let side = mount.legacy_side();
+    let link = match known.and(side.upstream.link().await) {
         Ok(link) => link,
         Err(gone) => {
             answer(out, Some(&request.id), &Err(gone_error(&gone))).await;
@@ -164,12 +171,14 @@ async fn begin(
     let begun = translate::begun(link.facts(), asked);
     answer(out, Some(&request.id), &Ok(raw(&begun))).await;
     let followed = Followed {
-        mount: Arc::clone(mount),
+        side: Arc::clone(&side),
+        tracker: mount.context.tracker.clone(),
         uris: BTreeSet::new(),
     };
     Some(Session {
         client: mount.client(),
         mount: Arc::clone(mount),
+        side,
         out: out.clone(),
         info: params["clientInfo"].clone(),
         capabilities: Capabilities::read(params.get("capabilities")),
@@ -212,6 +221,22 @@ impl Session {
                 self.subscribe(&method, &params).await
             }
             "server/discover" | "subscriptions/listen" => Err(unknown(&method)),
+            "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
+                self.task(&id, &method, params).await
+            }
+            "tools/list"
+                if self
+                    .mount
+                    .tools
+                    .first(self.mount.keys.mount_wait)
+                    .await
+                    .is_none() =>
+            {
+                Err(error(
+                    code::INTERNAL,
+                    "the server's tools are not known yet",
+                ))
+            }
             _ => {
                 let name = text(params.get("name")).unwrap_or_default();
                 if method == "tools/call"
@@ -229,7 +254,7 @@ impl Session {
             return Err(error(code::INVALID_PARAMS, "uri is missing"));
         };
         let link = self
-            .mount
+            .side
             .upstream
             .link()
             .await
@@ -248,8 +273,8 @@ impl Session {
         };
         match (changed, begins, link.facts().era) {
             (false, ..) => {}
-            (true, true, Era::Legacy) => self.mount.follow_resource(&uri).await,
-            (true, false, Era::Legacy) => self.mount.unfollow_resource(&uri).await,
+            (true, true, Era::Legacy) => self.side.follow_resource(&uri).await,
+            (true, false, Era::Legacy) => self.side.unfollow_resource(&uri).await,
             (true, _, Era::Modern) => {
                 let uris = self.followed.lock().uris.clone();
                 self.listened.send_replace(uris);
@@ -268,7 +293,7 @@ impl Session {
         let (mut answers, mut state) = (None, None);
         for _ in 0..MAX_ROUNDS {
             let link = self
-                .mount
+                .side
                 .upstream
                 .link()
                 .await
@@ -287,7 +312,7 @@ impl Session {
             }
             let exchange = self
                 .mount
-                .request(outgoing)
+                .request_over(&self.side.upstream, outgoing)
                 .await
                 .map_err(|gone| gone_error(&gone))?;
             let outcome = match self.drive(id, token.as_ref(), exchange).await {
@@ -304,7 +329,7 @@ impl Session {
             }
             let asked = outcome.as_ref().ok().and_then(input_required);
             let Some(asked) = asked else {
-                return self.finished(method, translate::to_legacy(method, outcome));
+                return self.crossed(method, &params, &facts, outcome);
             };
             (answers, state) = (self.answers(id, &asked).await?, asked.state);
         }
@@ -323,7 +348,8 @@ impl Session {
         let meta = params.get("_meta").map(|it| &**it);
         let mut meta = fields(meta).unwrap_or_default();
         let mut capabilities = self.capabilities.0.clone();
-        if capabilities.remove("tasks").is_some() && params.remove("task").is_some() {
+        capabilities.remove("tasks");
+        if params.remove("task").is_some() {
             let extensions = capabilities
                 .entry("extensions")
                 .or_insert_with(|| json!({}));
@@ -356,10 +382,127 @@ impl Session {
         }
     }
 
+    /// The response of a server of 2026-07-28 as the client gets it.
+    fn crossed(&self, method: &str, params: &Fields, facts: &Facts, outcome: Outcome) -> Outcome {
+        let knows_tasks = facts
+            .capabilities
+            .get("extensions")
+            .is_some_and(|it| it.get(asks::TASKS).is_some());
+        let wanted = method == "tools/call" && params.contains_key("task");
+        if let (true, Ok(result)) = (wanted, &outcome) {
+            let task = tasks::begun(result).ok_or_else(|| {
+                let text = "the server answers this tool at once: call it without a task";
+                error(code::UNKNOWN_METHOD, text)
+            });
+            return self.finished(method, task);
+        }
+        let outcome = self.finished(method, translate::to_legacy(method, outcome));
+        match method {
+            "tools/list" if knows_tasks => outcome.map(|it| translate::with_task_support(&it)),
+            _ => outcome,
+        }
+    }
+
+    /// Carries out a request about a task.
+    async fn task(self: &Arc<Self>, id: &Raw, method: &str, params: Fields) -> Outcome {
+        let link = self.side.upstream.link().await;
+        let link = link.map_err(|gone| gone_error(&gone))?;
+        if link.facts().era == Era::Legacy {
+            let task = text(params.get("taskId")).unwrap_or_default();
+            // The session with the server is shared: a task is of the client that has begun it.
+            if method != "tasks/list" && !self.tasks.lock().contains(&task) {
+                return Err(error(code::INVALID_PARAMS, "there is no such task"));
+            }
+            let outcome = self.forward(id, method, params).await;
+            return match method {
+                "tasks/list" => outcome.map(|result| self.own_tasks(&result)),
+                _ => outcome,
+            };
+        }
+        let Some(task) = text(params.get("taskId")) else {
+            return Err(unknown(method));
+        };
+        let mut capabilities = self.capabilities.0.clone();
+        capabilities.remove("tasks");
+        let extensions = capabilities
+            .entry("extensions")
+            .or_insert_with(|| json!({}));
+        extensions[asks::TASKS] = json!({});
+        let meta = handshake::modern_meta(&link.facts().version, &self.info, &capabilities);
+        match method {
+            "tasks/get" => Ok(tasks::seen(
+                &self.of_task(&meta, "tasks/get", &task, None).await?,
+            )),
+            "tasks/cancel" => {
+                self.of_task(&meta, "tasks/cancel", &task, None).await?;
+                Ok(tasks::seen(
+                    &self.of_task(&meta, "tasks/get", &task, None).await?,
+                ))
+            }
+            "tasks/result" => self.await_task(id, &meta, &task).await,
+            _ => Err(unknown(method)),
+        }
+    }
+
+    /// Asks a server of 2026-07-28 about a task.
+    async fn of_task(
+        &self,
+        meta: &Fields,
+        method: &str,
+        task: &str,
+        answers: Option<Raw>,
+    ) -> Outcome {
+        let mut params = tasks::modern_params(meta, task);
+        if let Some(answers) = answers {
+            params.insert("inputResponses".to_owned(), answers);
+        }
+        let asked = self
+            .mount
+            .request_over(&self.side.upstream, Outgoing::own(method, params))
+            .await;
+        let asked = asked.map_err(|gone| gone_error(&gone))?.outcome().await;
+        asked.map_err(|gone| gone_error(&gone))?
+    }
+
+    /// Waits for a task of a server of 2026-07-28, and asks the client what the task asks.
+    async fn await_task(&self, id: &Raw, meta: &Fields, task: &str) -> Outcome {
+        let mut answered = BTreeSet::new();
+        loop {
+            let seen = self.of_task(meta, "tasks/get", task, None).await?;
+            let pause = match tasks::progress(&seen) {
+                Progress::Ended(outcome) => return outcome,
+                Progress::Working(pause) => pause,
+                Progress::Asks(mut requests, pause) => {
+                    requests.retain(|key, _| answered.insert(key.clone()));
+                    let state = None;
+                    let asked = InputRequired { requests, state };
+                    if let Some(answers) = self.answers(id, &asked).await? {
+                        let answers = Some(to_raw(&answers));
+                        self.of_task(meta, "tasks/update", task, answers).await?;
+                    }
+                    pause
+                }
+            };
+            sleep(pause).await;
+        }
+    }
+
+    /// A list of tasks without those of others.
+    fn own_tasks(&self, result: &Raw) -> Raw {
+        let mut result: Value = serde_json::from_str(result.get()).unwrap_or_default();
+        if let Some(all) = result["tasks"].as_array_mut() {
+            let own = self.tasks.lock();
+            all.retain(|it| it["taskId"].as_str().is_some_and(|id| own.contains(id)));
+        }
+        raw(&result)
+    }
+
     /// The response as the client gets it.
     fn finished(&self, method: &str, outcome: Outcome) -> Outcome {
         match method {
-            "tools/list" => outcome.map(|result| self.mount.tools.shown(result)),
+            "tools/list" => {
+                outcome.map(|result| self.mount.tools.shown(result, self.mount.pinned()))
+            }
             "tools/call" => outcome.inspect(|result| self.remember_task(result)),
             _ => outcome,
         }
@@ -490,7 +633,7 @@ impl Session {
             // The mount has begun its own session with the server, and has its own roots.
             "notifications/initialized" | "notifications/roots/list_changed" => {}
             _ => {
-                if let Ok(link) = self.mount.upstream.link().await {
+                if let Ok(link) = self.side.upstream.link().await {
                     link.notify(it).await.ok();
                 }
             }
@@ -554,7 +697,7 @@ async fn join_all<F: Future>(futures: impl Iterator<Item = F>) -> Vec<F::Output>
 
 /// Passes on what the server tells everybody.
 async fn follow_lists(session: Arc<Session>) {
-    let mut changes = session.mount.changes.subscribe();
+    let mut changes = session.side.changes.subscribe();
     loop {
         let it = match changes.recv().await {
             Ok(it) => it,
@@ -586,7 +729,7 @@ async fn follow_lists(session: Arc<Session>) {
 /// Follows resources at a server of 2026-07-28.
 async fn follow_resources(session: Arc<Session>) {
     let mut listened = session.listened.subscribe();
-    let mut links = session.mount.upstream.links();
+    let mut links = session.side.upstream.links();
     loop {
         let uris = listened.borrow_and_update().clone();
         let link = links.borrow_and_update().clone();

@@ -8,6 +8,7 @@
 //! | file | what it does |
 //! |---|---|
 //! | `upstream.rs` | keeps the server connected: `process.rs`, `stdio.rs`, or `http_link.rs` |
+//! | `side.rs` | a way to the server; one of both eras has two |
 //! | `handshake.rs` | learns what the server is |
 //! | `calls.rs` | knows the requests in flight, and where a message belongs |
 //! | `definitions.rs`, `tools.rs` | the server's tools, and which of them may be used |
@@ -34,8 +35,10 @@ mod modern;
 mod mount;
 mod parked;
 mod process;
+mod side;
 mod sse;
 mod stdio;
+mod tasks;
 mod tool_service;
 mod tools;
 mod translate;

@@ -35,6 +35,10 @@ pub(crate) struct Facts {
     pub(crate) server: Value,
     pub(crate) capabilities: Map<String, Value>,
     pub(crate) instructions: Option<String>,
+    /// Whether it knows earlier revisions beside the one that is spoken.
+    pub(crate) knows_both: bool,
+    /// Whether only this process can ask it: then its tasks are marked with this instance.
+    pub(crate) is_own: bool,
 }
 
 impl Facts {

@@ -4,12 +4,15 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use serde_json::{Map, Value, json};
 use tokio::sync::broadcast::error::RecvError;
+use tokio_util::task::TaskTracker;
 
 use crate::{
     link::{Era, Event, Facts, Link, Next, Outgoing},
-    message::{Fields, Notification, Outcome, code, error, fields, raw, text, to_raw},
+    message::{Fields, Notification, Outcome, Raw, code, error, fields, raw, text, to_raw},
     modern::{Call, Out, gone_error, send},
     mount::Mount,
+    parked::{Parked, State},
+    side::Side,
     translate,
 };
 
@@ -43,7 +46,7 @@ pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option
             }
         };
         let ended = match link.facts().era {
-            Era::Modern => pass(&*link, call, out, &mut acknowledged).await,
+            Era::Modern => pass(mount, &*link, call, out, &mut acknowledged).await,
             Era::Legacy => {
                 let closed = link.closed().clone();
                 let facts = Arc::clone(link.facts());
@@ -58,13 +61,28 @@ pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option
 }
 
 /// Passes the stream of the server through. `None` when the server went away.
-async fn pass(link: &dyn Link, call: &Call, out: &Out, acknowledged: &mut bool) -> Option<Outcome> {
+async fn pass(
+    mount: &Mount,
+    link: &dyn Link,
+    call: &Call,
+    out: &Out,
+    acknowledged: &mut bool,
+) -> Option<Outcome> {
     let mut params = call.params.clone();
     let meta = params.get("_meta").map(|it| &**it);
     let mut meta = fields(meta).unwrap_or_default();
     let version = raw(&Value::from(link.facts().version.as_str()));
     meta.insert(crate::handshake::VERSION.to_owned(), version);
     params.insert("_meta".to_owned(), to_raw(&meta));
+    let is_own = link.facts().is_own;
+    if is_own && let Some(filter) = params.get("notifications") {
+        let filter = with_tasks(filter, |id| match Parked::read(id) {
+            State::Task { instance, id } if mount.parked.is_here(&instance) => Some(id.to_owned()),
+            _ => None,
+        });
+        params.insert("notifications".to_owned(), filter);
+    }
+    let mark = |id: &str| Some(mount.parked.wrap_task(id));
     let request = Outgoing {
         method: call.method.clone(),
         params,
@@ -86,6 +104,21 @@ async fn pass(link: &dyn Link, call: &Call, out: &Out, acknowledged: &mut bool) 
                         continue;
                     }
                     *acknowledged = true;
+                    if is_own && let Some(mut params) = fields(it.params.as_deref()) {
+                        if let Some(filter) = params.get("notifications") {
+                            let filter = with_tasks(filter, mark);
+                            params.insert("notifications".to_owned(), filter);
+                        }
+                        it.params = Some(to_raw(&params));
+                    }
+                }
+                if is_own && it.method == "notifications/tasks" {
+                    let mut params = it.fields();
+                    if let Some(id) = text(params.get("taskId")) {
+                        let marked = raw(&Value::from(mount.parked.wrap_task(&id)));
+                        params.insert("taskId".to_owned(), marked);
+                        it.params = Some(to_raw(&params));
+                    }
                 }
                 it.params = Some(translate::with_subscription(it.params.as_ref(), &call.id));
                 send(out, it.write(), call.id.get().as_bytes().to_vec()).await;
@@ -100,6 +133,21 @@ async fn pass(link: &dyn Link, call: &Call, out: &Out, acknowledged: &mut bool) 
     }
 }
 
+/// A filter with other ids of tasks; those without one are left out.
+fn with_tasks(filter: &Raw, other: impl Fn(&str) -> Option<String>) -> Raw {
+    let Some(mut filter) = fields(Some(filter)) else {
+        return filter.clone();
+    };
+    let ids = filter
+        .get("taskIds")
+        .map(|it| serde_json::from_str::<Vec<String>>(it.get()));
+    if let Some(Ok(ids)) = ids {
+        let ids: Vec<String> = ids.iter().filter_map(|id| other(id)).collect();
+        filter.insert("taskIds".to_owned(), to_raw(&ids));
+    }
+    to_raw(&filter)
+}
+
 /// Gathers what a server of an earlier revision tells everybody, and what its resources tell those
 /// who follow them.
 async fn gather(
@@ -110,7 +158,7 @@ async fn gather(
     out: &Out,
     acknowledged: &mut bool,
 ) -> Option<Outcome> {
-    let mut changes = mount.changes.subscribe();
+    let mut changes = mount.side.changes.subscribe();
     let mut honoured = Map::new();
     for kind in ["tools", "prompts", "resources"] {
         let name = format!("{kind}ListChanged");
@@ -119,7 +167,8 @@ async fn gather(
         }
     }
     let mut followed = Followed {
-        mount: Arc::clone(mount),
+        side: Arc::clone(&mount.side),
+        tracker: mount.context.tracker.clone(),
         uris: BTreeSet::new(),
     };
     if facts.can("resources.subscribe")
@@ -127,7 +176,7 @@ async fn gather(
     {
         for uri in uris.iter().filter_map(Value::as_str).take(MAX_RESOURCES) {
             if followed.uris.insert(uri.to_owned()) {
-                mount.follow_resource(uri).await;
+                mount.side.follow_resource(uri).await;
             }
         }
         honoured.insert("resourceSubscriptions".to_owned(), json!(followed.uris));
@@ -173,19 +222,20 @@ async fn gather(
 /// Resources that one stream follows, until it ends.
 #[derive(Debug)]
 pub(crate) struct Followed {
-    pub(crate) mount: Arc<Mount>,
+    pub(crate) side: Arc<Side>,
+    pub(crate) tracker: TaskTracker,
     pub(crate) uris: BTreeSet<String>,
 }
 
 impl Drop for Followed {
     fn drop(&mut self) {
-        let (mount, uris) = (Arc::clone(&self.mount), std::mem::take(&mut self.uris));
+        let (side, uris) = (Arc::clone(&self.side), std::mem::take(&mut self.uris));
         if uris.is_empty() {
             return;
         }
-        self.mount.context.tracker.spawn(async move {
+        self.tracker.spawn(async move {
             for uri in uris {
-                mount.unfollow_resource(&uri).await;
+                side.unfollow_resource(&uri).await;
             }
         });
     }

@@ -20,6 +20,7 @@ pub(crate) mod code {
     pub(crate) const INTERNAL: i64 = -32_603;
     /// A resource that does not exist, before 2026-07-28.
     pub(crate) const NO_RESOURCE: i64 = -32_002;
+    pub(crate) const NO_CAPABILITY: i64 = -32_021;
     pub(crate) const VERSION: i64 = -32_022;
     /// What a server of 2026-07-28 answers and no earlier one.
     pub(crate) const MODERN: std::ops::RangeInclusive<i64> = -32_022..=-32_020;

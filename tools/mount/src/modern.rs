@@ -9,7 +9,7 @@ use tokio::{sync::mpsc, time::timeout};
 use tonic::{Code, Status};
 
 use crate::{
-    asks::Capabilities,
+    asks::{Capabilities, TASKS},
     handshake, headers,
     link::{Ask, Era, Event, Exchange, Facts, Gone, Link, MODERN, Next, Outgoing},
     message::{
@@ -18,7 +18,7 @@ use crate::{
     },
     mount::Mount,
     parked::{NotParked, Parked, State, Waiting, digest},
-    translate,
+    tasks, translate,
 };
 
 /// Where messages to a client go.
@@ -164,10 +164,25 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
     match &*call.method {
         "server/discover" => return Some(Ok(raw(&translate::discovered(&facts)))),
         "subscriptions/listen" => return listen(mount, &call, out).await,
+        // Which of them may be shown is not known before they were read.
+        "tools/list" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
+            return Some(Err(error(
+                code::INTERNAL,
+                "the server's tools are not known yet",
+            )));
+        }
         "tools/call" => {
             let name = text(call.params.get("name")).unwrap_or_default();
             if let Some(reason) = mount.tools.blocked(&name) {
                 return Some(Err(error(code::INVALID_PARAMS, reason)));
+            }
+        }
+        "tasks/get" | "tasks/update" | "tasks/cancel" => {
+            match find_task(mount, &mut call, &facts, bytes, out).await {
+                Found::Here => {}
+                Found::Legacy(id) => return Some(tasks::answer_modern(mount, &call, &id).await),
+                Found::PassedOn => return None,
+                Found::Nowhere(error) => return Some(Err(error)),
             }
         }
         _ => {}
@@ -177,7 +192,7 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
     let mut resumed = None;
     if let Some(state) = &state {
         match Parked::read(state) {
-            State::Foreign(_) => {}
+            State::Foreign(_) | State::Task { .. } => {}
             State::Server { instance, state } => {
                 if !mount.parked.is_here(&instance)
                     && !call.passed_on
@@ -205,14 +220,79 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
             }
         }
     }
+    let as_task = resumed.is_none()
+        && facts.era == Era::Legacy
+        && call.method == "tools/call"
+        && tasks::needed_by(mount, &call.params);
     let (exchange, asked) = match resumed {
         Some(waiting) => resume(waiting, &call),
+        None if as_task => {
+            let request = outgoing(mount, &call, &*link);
+            match tasks::begin(mount, request).await {
+                Err(error) => return Some(Err(error)),
+                Ok((_, task)) if tasks::known_by(&call.capabilities) => {
+                    return Some(Ok(raw(&Value::Object(task))));
+                }
+                Ok((id, _)) => {
+                    let request = tasks::result_of(&id, &call.capabilities, call.client);
+                    match mount.request(request).await {
+                        Ok(exchange) => (exchange, 0),
+                        Err(gone) => return Some(Err(gone_error(&gone))),
+                    }
+                }
+            }
+        }
         None => match mount.request(outgoing(mount, &call, &*link)).await {
             Ok(exchange) => (exchange, 0),
             Err(gone) => return Some(Err(gone_error(&gone))),
         },
     };
     drive(mount, &call, &facts, exchange, asked, out).await
+}
+
+/// Where a task is.
+enum Found {
+    /// At the server, under the id that the request has now.
+    Here,
+    /// At the server, which is of an earlier revision, under this id.
+    Legacy(String),
+    /// At another mount, which has answered.
+    PassedOn,
+    Nowhere(Raw),
+}
+
+async fn find_task(
+    mount: &Mount,
+    call: &mut Call,
+    facts: &Facts,
+    bytes: &[u8],
+    out: &Out,
+) -> Found {
+    let given = text(call.params.get("taskId")).unwrap_or_default();
+    if facts.era == Era::Legacy && !tasks::known_by(&call.capabilities) {
+        let data = json!({"requiredCapabilities": {"extensions": {TASKS: {}}}});
+        let text = "Missing required client capability";
+        return Found::Nowhere(error_with(code::NO_CAPABILITY, text, &data));
+    }
+    let State::Task { instance, id } = Parked::read(&given) else {
+        return match facts.era {
+            Era::Legacy => Found::Nowhere(error(code::INVALID_PARAMS, "there is no such task")),
+            Era::Modern => Found::Here,
+        };
+    };
+    if !mount.parked.is_here(&instance) {
+        if !call.passed_on && pass_on(mount, call, &instance, bytes, out).await.is_ok() {
+            return Found::PassedOn;
+        }
+        let text = "there is no such task: the mount that had it is gone";
+        return Found::Nowhere(error(code::INVALID_PARAMS, text));
+    }
+    if facts.era == Era::Legacy {
+        return Found::Legacy(id.to_owned());
+    }
+    call.params
+        .insert("taskId".to_owned(), raw(&Value::from(id)));
+    Found::Here
 }
 
 /// The request as the server is to get it.
@@ -396,26 +476,35 @@ async fn park(
 /// The response that a client gets.
 fn finished(mount: &Mount, call: &Call, facts: &Arc<Facts>, outcome: Outcome) -> Outcome {
     let outcome = match call.method == "tools/list" {
-        true => outcome.map(|result| mount.tools.shown(result)),
+        true => outcome.map(|result| mount.tools.shown(result, mount.pinned())),
         false => outcome,
     };
     match facts.era {
         Era::Legacy => translate::to_modern(&call.method, facts, outcome),
-        Era::Modern => outcome.map(|result| {
-            if !result.get().contains("requestState") {
-                return result;
-            }
-            let Some(mut all) = fields(Some(&result)) else {
-                return result;
-            };
-            let Some(state) = text(all.get("requestState")) else {
-                return result;
-            };
-            let wrapped = mount.parked.wrap(&state);
-            all.insert("requestState".to_owned(), raw(&Value::from(wrapped)));
-            to_raw(&all)
-        }),
+        Era::Modern => outcome.map(|result| marked(mount, facts, result)),
     }
+}
+
+/// A result of a server of 2026-07-28 whose state and task are marked with this instance.
+fn marked(mount: &Mount, facts: &Facts, result: Raw) -> Raw {
+    let (state, task) = ("requestState", "taskId");
+    if ![state, task].iter().any(|name| result.get().contains(name)) {
+        return result;
+    }
+    let Some(mut all) = fields(Some(&result)) else {
+        return result;
+    };
+    if let Some(given) = text(all.get(state)) {
+        let wrapped = mount.parked.wrap(&given);
+        all.insert(state.to_owned(), raw(&Value::from(wrapped)));
+    }
+    if facts.is_own
+        && let Some(id) = text(all.get(task))
+    {
+        let wrapped = mount.parked.wrap_task(&id);
+        all.insert(task.to_owned(), raw(&Value::from(wrapped)));
+    }
+    to_raw(&all)
 }
 
 /// Passes a request on to the mount that holds its state.

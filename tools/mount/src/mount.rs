@@ -1,9 +1,8 @@
 //! One mount: its server, its tools, and who is connected.
 
 use std::{
-    collections::BTreeMap,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering},
     },
     time::Duration,
@@ -27,14 +26,14 @@ use crate::{
     metrics::MountMetrics,
     parked::Parked,
     process::ServerCommand,
+    side::Side,
+    tasks::HeldTasks,
     tools::Tools,
     upstream::{Address, Upstream},
 };
 
 /// How often requests that have waited long enough are ended.
 const SWEEP: Duration = Duration::from_secs(5);
-/// Notifications that a slow listener may lag behind before it misses some.
-const CHANGES: usize = 256;
 
 /// A mount. It is shared by everything that serves it.
 #[derive(Debug)]
@@ -45,12 +44,13 @@ pub(crate) struct Mount {
     pub(crate) upstream: Arc<Upstream>,
     pub(crate) tools: Tools,
     pub(crate) parked: Parked,
+    pub(crate) held: HeldTasks,
     /// `None` when nothing is pinned.
     pins: Option<Pins>,
-    /// What the server tells everybody: that lists changed, and that resources did.
-    pub(crate) changes: broadcast::Sender<Arc<Notification>>,
-    /// How many clients follow each resource.
-    followed: Mutex<BTreeMap<String, usize>>,
+    /// The way that all clients have, unless the server has one for those of earlier revisions.
+    pub(crate) side: Arc<Side>,
+    legacy: OnceLock<Arc<Side>>,
+    second: Mutex<Option<(Address, Setting)>>,
     clients: AtomicU64,
     pub(crate) sessions: AtomicU64,
 }
@@ -71,14 +71,17 @@ impl Mount {
             shutdown: context.shutdown.clone(),
             metrics: metrics.clone(),
         };
+        let upstream = Upstream::start(address.clone(), setting.clone(), &keys, false);
         let mount = Arc::new(Self {
-            upstream: Upstream::start(address, setting, &keys),
+            upstream: Arc::clone(&upstream),
             tools: Tools::default(),
             parked: Parked::new(&context.instance_id, &keys, &metrics),
+            held: HeldTasks::default(),
             pins: (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
                 .then(|| Pins::new(Arc::clone(&context.discovery))),
-            changes: broadcast::channel(CHANGES).0,
-            followed: Mutex::default(),
+            side: Arc::new(Side::new(Arc::clone(&upstream))),
+            legacy: OnceLock::new(),
+            second: Mutex::new(Some((address, setting))),
             clients: AtomicU64::new(1),
             sessions: AtomicU64::new(0),
             context: context.clone(),
@@ -97,6 +100,7 @@ impl Mount {
             loop {
                 sleep(SWEEP).await;
                 swept.parked.sweep();
+                swept.held.sweep(swept.keys.mount_park_time);
             }
         };
         context
@@ -110,14 +114,59 @@ impl Mount {
         self.clients.fetch_add(1, Ordering::Relaxed)
     }
 
+    /// The way of clients of earlier revisions: a session of theirs, if the server knows both eras.
+    pub(crate) fn legacy_side(&self) -> Arc<Side> {
+        let both = self
+            .upstream
+            .present()
+            .is_some_and(|link| link.facts().knows_both);
+        if !both {
+            return Arc::clone(self.legacy.get().unwrap_or(&self.side));
+        }
+        let side = self.legacy.get_or_init(|| {
+            let Some((address, setting)) = self.second.lock().take() else {
+                return Arc::clone(&self.side);
+            };
+            let (tracker, shutdown) = (setting.tracker.clone(), setting.shutdown.clone());
+            let upstream = Upstream::start(address, setting, &self.keys, true);
+            let side = Arc::new(Side::new(upstream));
+            let follow = Arc::clone(&side).follow();
+            tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
+            side
+        });
+        Arc::clone(side)
+    }
+
+    /// Tells clients of both eras that a list changed.
+    fn tell_changed(&self, kind: &str) {
+        self.side.tell_changed(kind);
+        if let Some(side) = self.legacy.get() {
+            side.tell_changed(kind);
+        }
+    }
+
     /// Sends a request, and counts it.
     pub(crate) async fn request(&self, request: Outgoing) -> Result<Exchange, Gone> {
+        self.request_over(&self.upstream, request).await
+    }
+
+    /// Sends a request one of two ways, and counts it.
+    pub(crate) async fn request_over(
+        &self,
+        upstream: &Upstream,
+        request: Outgoing,
+    ) -> Result<Exchange, Gone> {
         let method = request.method.clone();
-        let sent = self.upstream.request(request).await;
+        let sent = upstream.request(request).await;
         if sent.is_err() {
             self.metrics.request(&method, "lost");
         }
         sent
+    }
+
+    /// How many tools are compared with pins; `None` when none is.
+    pub(crate) fn pinned(&self) -> Option<usize> {
+        self.pins.as_ref().map(|_| self.keys.mount_max_tools)
     }
 
     /// How long a request may go on without a sign of the server.
@@ -152,17 +201,7 @@ impl Mount {
         let mut listen = self.listen(link).await;
         self.read_tools(link).await;
         if !first {
-            // Another process may have others.
-            for kind in ["tools", "resources", "prompts"] {
-                if link.facts().can(kind) {
-                    let method = format!("notifications/{kind}/list_changed");
-                    self.tell(Arc::new(Notification::new(&method, &json!({}))));
-                }
-            }
-            let followed: Vec<String> = self.followed.lock().keys().cloned().collect();
-            for uri in followed {
-                self.subscribe(link, "resources/subscribe", &uri).await;
-            }
+            self.side.begin_again(link).await;
         }
         loop {
             let notification = tokio::select! {
@@ -170,9 +209,14 @@ impl Mount {
                 Ok(()) = entries.changed() => {
                     let known = self.tools.known().unwrap_or_default();
                     if self.check_pins(&known).await {
-                        let method = "notifications/tools/list_changed";
-                        self.tell(Arc::new(Notification::new(method, &json!({}))));
+                        self.tell_changed("tools");
                     }
+                    continue;
+                }
+                // A page had a tool that is not known as it is there.
+                () = self.tools.strange.notified() => {
+                    self.read_tools(link).await;
+                    self.tell_changed("tools");
                     continue;
                 }
                 told = told.recv() => match told {
@@ -194,13 +238,8 @@ impl Mount {
             if notification.method == "notifications/tools/list_changed" {
                 self.read_tools(link).await;
             }
-            self.tell(notification);
+            self.side.tell(notification);
         }
-    }
-
-    fn tell(&self, notification: Arc<Notification>) {
-        // Nobody may listen.
-        self.changes.send(notification).ok();
     }
 
     async fn read_tools(&self, link: &dyn Link) {
@@ -263,49 +302,6 @@ impl Mount {
         params.insert("notifications".to_owned(), raw(&Value::Object(filter)));
         let request = Outgoing::own("subscriptions/listen", params);
         link.request(request).await.ok()
-    }
-
-    /// One more client follows a resource of a server of an earlier revision.
-    pub(crate) async fn follow_resource(&self, uri: &str) {
-        let first = {
-            let mut followed = self.followed.lock();
-            let count = followed.entry(uri.to_owned()).or_default();
-            *count += 1;
-            *count == 1
-        };
-        if first && let Ok(link) = self.upstream.link().await {
-            self.subscribe(&*link, "resources/subscribe", uri).await;
-        }
-    }
-
-    /// One client follows it no more.
-    pub(crate) async fn unfollow_resource(&self, uri: &str) {
-        let last = {
-            let mut followed = self.followed.lock();
-            let count = followed.get_mut(uri).map(|count| {
-                *count -= 1;
-                *count
-            });
-            if count == Some(0) {
-                followed.remove(uri);
-            }
-            count == Some(0)
-        };
-        if last && let Some(link) = self.upstream.present() {
-            self.subscribe(&*link, "resources/unsubscribe", uri).await;
-        }
-    }
-
-    async fn subscribe(&self, link: &dyn Link, method: &str, uri: &str) {
-        if link.facts().era == Era::Modern {
-            return;
-        }
-        let params = Fields::from([("uri".to_owned(), raw(&Value::from(uri)))]);
-        if let Ok(asked) = link.request(Outgoing::own(method, params)).await
-            && let Ok(Err(error)) = asked.outcome().await
-        {
-            tracing::debug!(uri, %error, method, "refused");
-        }
     }
 }
 

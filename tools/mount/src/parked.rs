@@ -39,6 +39,8 @@ pub(crate) enum State<'a> {
     Foreign(&'a str),
     /// It is the server's own, which came through this instance.
     Server { instance: String, state: &'a str },
+    /// It is the id of a task that this instance's server has.
+    Task { instance: String, id: &'a str },
     /// It names a request that this instance holds.
     Parked { instance: String, sealed: &'a str },
 }
@@ -89,6 +91,7 @@ impl Parked {
         match parts {
             Some((instance, ("s", state))) => State::Server { instance, state },
             Some((instance, ("p", sealed))) => State::Parked { instance, sealed },
+            Some((instance, ("t", id))) => State::Task { instance, id },
             _ => State::Foreign(state),
         }
     }
@@ -96,6 +99,11 @@ impl Parked {
     /// The server's own state, marked with this instance: the server may know it here alone.
     pub(crate) fn wrap(&self, state: &str) -> String {
         format!("{}s.{state}", self.mark())
+    }
+
+    /// The id of a task, marked with this instance: no other one has it.
+    pub(crate) fn wrap_task(&self, id: &str) -> String {
+        format!("{}t.{id}", self.mark())
     }
 
     /// The beginning of a state of this instance. An ID may have dots.

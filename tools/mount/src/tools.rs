@@ -7,7 +7,7 @@ use std::{
 
 use mcp::pins::{Pins, Standing, definition};
 use parking_lot::Mutex;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 
 use crate::{
     definitions::{self, Definition, Definitions},
@@ -24,6 +24,8 @@ pub(crate) struct Tools {
     invalid: Mutex<BTreeSet<String>>,
     /// Those that may not be used, and why.
     blocked: Mutex<BTreeMap<String, String>>,
+    /// Told when a tool is not as it is known.
+    pub(crate) strange: Notify,
 }
 
 /// What a comparison with the pins came to.
@@ -43,6 +45,7 @@ impl Default for Tools {
             known: watch::channel(None).0,
             invalid: Mutex::default(),
             blocked: Mutex::default(),
+            strange: Notify::new(),
         }
     }
 }
@@ -121,7 +124,10 @@ impl Tools {
     }
 
     /// A page of `tools/list` without the tools that may not be called.
-    pub(crate) fn shown(&self, result: Raw) -> Raw {
+    ///
+    /// Where tools are pinned, so many at most, that is also a tool that is not as it was when it was
+    /// compared: it is read again.
+    pub(crate) fn shown(&self, result: Raw, pinned: Option<usize>) -> Raw {
         let Some(mut page) = fields(Some(&result)) else {
             return result;
         };
@@ -132,6 +138,8 @@ impl Tools {
             return result;
         };
         let known = self.known();
+        let read = known.as_ref().map_or(0, |known| known.len());
+        let room = pinned.is_some_and(|most| read < most);
         let count = entries.len();
         let shown: Vec<Raw> = entries
             .into_iter()
@@ -141,7 +149,15 @@ impl Tools {
                 let left_out = known.as_ref().is_some_and(|known| {
                     known.get(&name).is_none() && self.invalid.lock().contains(&name)
                 });
-                !left_out && self.blocked(&name).is_none()
+                let strange = pinned.is_some()
+                    && Definition::read(entry).is_none_or(|now| {
+                        let known = known.as_ref().and_then(|known| known.get(&name));
+                        known.is_none_or(|it| definition(&it.value) != definition(&now.value))
+                    });
+                if strange && !left_out && room {
+                    self.strange.notify_one();
+                }
+                !left_out && !strange && self.blocked(&name).is_none()
             })
             .collect();
         if shown.len() == count {

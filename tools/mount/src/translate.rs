@@ -169,6 +169,21 @@ pub(crate) fn without_subscription(params: Option<&Raw>) -> Option<Raw> {
     (!params.is_empty()).then(|| to_raw(&params))
 }
 
+/// A list of tools for a client of an earlier revision: each may be called as a task.
+pub(crate) fn with_task_support(result: &Raw) -> Raw {
+    let Some(mut result) = fields(Some(result)) else {
+        return result.clone();
+    };
+    let tools = result.get("tools").map(|it| serde_json::from_str(it.get()));
+    if let Some(Ok(Value::Array(mut tools))) = tools {
+        for tool in tools.iter_mut().filter(|it| it.is_object()) {
+            tool["execution"] = json!({"taskSupport": "optional"});
+        }
+        result.insert("tools".to_owned(), raw(&Value::Array(tools)));
+    }
+    to_raw(&result)
+}
+
 pub(crate) const SUBSCRIPTION: &str = "io.modelcontextprotocol/subscriptionId";
 
 /// The parameters of a notification with the subscription that it comes by.
@@ -213,6 +228,8 @@ mod tests {
             server: json!({"name": "n", "version": "1"}),
             capabilities: serde_json::from_value(capabilities).unwrap(),
             instructions: None,
+            is_own: true,
+            knows_both: false,
         })
     }
 

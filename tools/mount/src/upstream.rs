@@ -29,7 +29,7 @@ use crate::{
 const GOOD: Duration = Duration::from_secs(5);
 
 /// How the server is reached.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(crate) enum Address {
     /// By starting it.
     Command(ServerCommand),
@@ -51,11 +51,19 @@ pub(crate) struct Upstream {
     fears_questions: AtomicBool,
     restart: Backoff,
     wait: Duration,
+    legacy: bool,
 }
 
 impl Upstream {
     /// Connects to the server until the end of the setting.
-    pub(crate) fn start(address: Address, setting: Setting, keys: &MountKeys) -> Arc<Self> {
+    ///
+    /// With `legacy` it speaks an earlier revision, whatever else the server knows.
+    pub(crate) fn start(
+        address: Address,
+        setting: Setting,
+        keys: &MountKeys,
+        legacy: bool,
+    ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             address,
             link: watch::channel(None).0,
@@ -64,6 +72,7 @@ impl Upstream {
             restart: Backoff::new(keys.mount_restart_min, keys.mount_restart_max, 0.2),
             wait: keys.mount_wait,
             setting,
+            legacy,
         });
         let (kept, shutdown) = (Arc::clone(&upstream), upstream.setting.shutdown.clone());
         let supervise = async move { shutdown.run_until_cancelled(kept.supervise()).await };
@@ -80,11 +89,15 @@ impl Upstream {
                     info!(server = %facts.server["name"], version = %facts.server["version"],
                         revision = facts.version, "connected");
                     let (begun, closed) = (Instant::now(), link.closed().clone());
-                    self.setting.metrics.up(true);
+                    if !self.legacy {
+                        self.setting.metrics.up(true);
+                    }
                     self.link.send_replace(Some(link));
                     closed.cancelled().await;
                     self.link.send_replace(None);
-                    self.setting.metrics.up(false);
+                    if !self.legacy {
+                        self.setting.metrics.up(false);
+                    }
                     *self.away.lock() = ("it ended".to_owned(), Some(Instant::now()));
                     if begun.elapsed() >= GOOD {
                         pauses.reset();
@@ -104,7 +117,7 @@ impl Upstream {
     }
 
     async fn connect(&self) -> anyhow::Result<Arc<dyn Link>> {
-        let probe = !self.fears_questions.load(Ordering::Relaxed);
+        let probe = !self.legacy && !self.fears_questions.load(Ordering::Relaxed);
         match &self.address {
             Address::Command(command) => {
                 let connected = stdio::connect(command, &self.setting, probe).await;
@@ -117,7 +130,7 @@ impl Upstream {
                 connected
             }
             Address::Nowhere => anyhow::bail!(crate::NO_SERVER),
-            Address::Http(server) => http_link::connect(server, &self.setting).await,
+            Address::Http(server) => http_link::connect(server, &self.setting, self.legacy).await,
         }
     }
 

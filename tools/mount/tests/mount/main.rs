@@ -11,3 +11,4 @@ mod http;
 mod kit;
 mod operations;
 mod pins;
+mod tasks;

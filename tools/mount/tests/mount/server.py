@@ -18,6 +18,7 @@ NEXT = [0]
 DESCRIPTION = ["says what it is told"]
 FOLLOWED = set()
 LISTENING = {}
+TASKS = {}
 META = "io.modelcontextprotocol/"
 
 
@@ -53,9 +54,8 @@ def ask(method, params):
     with LOCK:
         NEXT[0] += 1
         ident = f"s{NEXT[0]}"
-        ANSWERS[ident] = threading.Event(), []
+        event, answer = ANSWERS[ident] = threading.Event(), []
     send({"id": ident, "method": method, "params": params})
-    event, answer = ANSWERS[ident]
     event.wait(60)
     return answer[0]
 
@@ -63,11 +63,50 @@ def ask(method, params):
 def tools():
     schema = {"type": "object", "properties": {"text": {"type": "string"}, "count": {"type": "integer"}}}
     names = "echo env sleep flood die wrong_id twice big never ask roots progress log change touch sampling".split()
-    return [{"name": n, "description": DESCRIPTION[0] if n == "echo" else n, "inputSchema": schema,
-             "annotations": {"readOnlyHint": n == "echo"}} for n in names]
+    listed = [{"name": n, "description": DESCRIPTION[0] if n == "echo" else n, "inputSchema": schema,
+               "annotations": {"readOnlyHint": n == "echo"}} for n in names]
+    task = {"name": "task", "description": "task", "inputSchema": schema}
+    if ERA == "legacy":
+        task["execution"] = {"taskSupport": "required"}
+    return listed + [task]
 
 
 FORM = {"message": "Your name?", "requestedSchema": {"type": "object", "properties": {"name": {"type": "string"}}}}
+
+
+def task_of(ident):
+    times = {"createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z"}
+    if ERA == "legacy":
+        return {"taskId": ident, "status": TASKS[ident]["status"], "ttl": 60000, "pollInterval": 50, **times}
+    task = {"taskId": ident, "status": TASKS[ident]["status"], "ttlMs": 60000, "pollIntervalMs": 50, **times}
+    if task["status"] == "input_required":
+        task["inputRequests"] = {"who": {"method": "elicitation/create", "params": FORM}}
+    if task["status"] == "completed":
+        task["result"] = {"resultType": "complete", **TASKS[ident]["result"]}
+    return task
+
+
+def answered(ident, answer):
+    name = answer.get("content", {}).get("name", answer["action"])
+    TASKS[ident] = {"status": "completed", "result": text("task hello " + name)}
+
+
+def about_task(ident, method, params):
+    task = params["taskId"]
+    if task not in TASKS:
+        return error(ident, -32602, "no such task")
+    if method == "tasks/get":
+        result(ident, task_of(task))
+    elif method == "tasks/cancel":
+        TASKS[task]["status"] = "cancelled"
+        result(ident, task_of(task) if ERA == "legacy" else {})
+    elif method == "tasks/update":
+        answered(task, params["inputResponses"]["who"])
+        result(ident, {})
+    elif method == "tasks/result":
+        if TASKS[task]["status"] == "input_required":
+            answered(task, ask("elicitation/create", FORM)["result"])
+        result(ident, {**TASKS[task]["result"], "_meta": {META + "related-task": {"taskId": task}}})
 
 
 def changed(method, params=None):
@@ -144,6 +183,18 @@ def call(ident, params):
         DESCRIPTION[0] = given["text"]
         result(ident, text("changed"))
         changed("notifications/tools/list_changed")
+    elif name == "task":
+        knows = META + "tasks" in params.get("_meta", {}).get(META + "clientCapabilities", {}).get("extensions", {})
+        if ERA == "legacy" and "task" not in params:
+            return error(ident, -32601, "call it as a task")
+        if ERA == "modern" and not knows:
+            return error(ident, -32021, "tasks are needed")
+        TASKS["t" + str(len(TASKS))] = {"status": "input_required"}
+        task = task_of("t" + str(len(TASKS) - 1))
+        if ERA == "legacy":
+            return result(ident, {"task": task})
+        task.pop("inputRequests")
+        send({"id": ident, "result": {"resultType": "task", **task}})
     elif name == "touch":
         result(ident, text("touched"))
         changed("notifications/resources/updated", {"uri": given["text"]})
@@ -152,6 +203,10 @@ def call(ident, params):
 
 
 CAPABILITIES = {"tools": {"listChanged": True}, "resources": {"subscribe": True}, "logging": {}}
+if ERA == "legacy":
+    CAPABILITIES["tasks"] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
+else:
+    CAPABILITIES["extensions"] = {META + "tasks": {}}
 INFO = {"name": "small", "version": "1.0"}
 
 
@@ -182,6 +237,8 @@ def handle(message):
         call(ident, params)
     elif method == "tools/call":
         threading.Thread(target=call, args=(ident, params), daemon=True).start()
+    elif method in ("tasks/get", "tasks/cancel", "tasks/update", "tasks/result"):
+        threading.Thread(target=about_task, args=(ident, method, params), daemon=True).start()
     elif method == "resources/read":
         error(ident, -32002 if ERA == "legacy" else -32602, "no such resource")
     elif ERA == "legacy" and method in ("logging/setLevel", "resources/subscribe", "resources/unsubscribe", "ping"):

@@ -1,0 +1,365 @@
+//! Tasks across the eras: a capability with a result of its own before 2026-07-28, an extension with
+//! polling since.
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
+
+use parking_lot::Mutex;
+use serde_json::{Map, Value, json};
+use tokio::{
+    sync::oneshot,
+    time::{Instant, timeout},
+};
+
+use crate::{
+    asks::{Capabilities, TASKS},
+    link::{Ask, Event, Exchange, Gone, Next, Outgoing},
+    message::{Fields, Outcome, Raw, code, error, raw, text, to_raw},
+    modern::{Call, gone_error},
+    mount::Mount,
+};
+
+/// How long a task that needs input may take to say what it asks.
+const QUESTION: Duration = Duration::from_secs(2);
+/// How often a server is polled that does not say how often.
+const POLL: Duration = Duration::from_millis(500);
+/// Tasks with open questions that are kept at once.
+const MAX_HELD: usize = 1000;
+/// How a result says which task it is of, before 2026-07-28.
+const RELATED: &str = "io.modelcontextprotocol/related-task";
+
+/// The tasks of a server of an earlier revision that ask something, by their ids.
+#[derive(Debug, Default)]
+pub(crate) struct HeldTasks(Mutex<BTreeMap<String, Held>>);
+
+/// One of them: its result is being waited for, since its questions come with that.
+#[derive(Debug)]
+struct Held {
+    exchange: Exchange,
+    asks: BTreeMap<String, (Value, oneshot::Sender<Outcome>)>,
+    asked: u64,
+    since: Instant,
+}
+
+/// Whether a client of 2026-07-28 knows tasks.
+pub(crate) fn known_by(capabilities: &Capabilities) -> bool {
+    let extensions = capabilities.0.get("extensions");
+    extensions.is_some_and(|it| it.get(TASKS).is_some())
+}
+
+/// Whether a tool of a server of an earlier revision has to be called as a task.
+pub(crate) fn needed_by(mount: &Mount, params: &Fields) -> bool {
+    let name = text(params.get("name")).unwrap_or_default();
+    let known = mount.tools.known();
+    let tool = known.as_ref().and_then(|known| known.get(&name));
+    tool.is_some_and(|it| it.value["execution"]["taskSupport"] == "required")
+}
+
+/// A task of an earlier revision as 2026-07-28 has it.
+fn modern_task(task: &Value, id: &str) -> Map<String, Value> {
+    let mut out = Map::new();
+    let names = [
+        ("status", "status"),
+        ("statusMessage", "statusMessage"),
+        ("createdAt", "createdAt"),
+        ("lastUpdatedAt", "lastUpdatedAt"),
+        ("ttl", "ttlMs"),
+        ("pollInterval", "pollIntervalMs"),
+    ];
+    for (old, new) in names {
+        if let Some(value) = task.get(old) {
+            out.insert(new.to_owned(), value.clone());
+        }
+    }
+    out.entry("ttlMs").or_insert(Value::Null);
+    out.insert("taskId".to_owned(), id.into());
+    out
+}
+
+/// A task of 2026-07-28 as earlier revisions have it.
+fn legacy_task(task: &Value) -> Value {
+    let mut out = json!({"taskId": task["taskId"], "status": task["status"], "ttl": task["ttlMs"]});
+    for (old, new) in [
+        ("statusMessage", "statusMessage"),
+        ("createdAt", "createdAt"),
+        ("lastUpdatedAt", "lastUpdatedAt"),
+        ("pollInterval", "pollIntervalMs"),
+    ] {
+        if let Some(value) = task.get(new) {
+            out[old] = value.clone();
+        }
+    }
+    out
+}
+
+fn value(result: &Raw) -> Value {
+    serde_json::from_str(result.get()).unwrap_or_default()
+}
+
+/// The parameters of a request about a task.
+fn about(id: &str) -> Fields {
+    Fields::from([("taskId".to_owned(), raw(&Value::from(id)))])
+}
+
+impl Mount {
+    async fn ask_task(&self, method: &str, id: &str) -> Outcome {
+        let request = Outgoing::own(method, about(id));
+        let asked = async { self.request(request).await?.outcome().await };
+        let asked: Result<Outcome, Gone> = match self.patience() {
+            Some(patience) => timeout(patience, asked)
+                .await
+                .unwrap_or(Err(Gone::Late(patience))),
+            None => asked.await,
+        };
+        asked.unwrap_or_else(|gone| Err(gone_error(&gone)))
+    }
+}
+
+/// Begins a task at a server of an earlier revision: its id, and how it is seen by a client of
+/// 2026-07-28.
+pub(crate) async fn begin(
+    mount: &Mount,
+    mut request: Outgoing,
+) -> Result<(String, Map<String, Value>), Raw> {
+    request.params.insert("task".to_owned(), raw(&json!({})));
+    let begun = async { mount.request(request).await?.outcome().await };
+    let begun = begun.await.map_err(|gone| gone_error(&gone))??;
+    let task = value(&begun)["task"].take();
+    let Some(id) = task["taskId"].as_str() else {
+        return Err(error(code::INTERNAL, "the server began no task"));
+    };
+    let mut out = modern_task(&task, &mount.parked.wrap_task(id));
+    out.insert("resultType".to_owned(), "task".into());
+    Ok((id.to_owned(), out))
+}
+
+/// The request for the result of a task, on behalf of a client.
+pub(crate) fn result_of(id: &str, capabilities: &Capabilities, client: u64) -> Outgoing {
+    Outgoing {
+        capabilities: capabilities.clone(),
+        client,
+        ..Outgoing::own("tasks/result", about(id))
+    }
+}
+
+/// Answers a client of 2026-07-28 about a task of a server of an earlier revision.
+pub(crate) async fn answer_modern(mount: &Arc<Mount>, call: &Call, id: &str) -> Outcome {
+    let done = || Ok(raw(&json!({"resultType": "complete"})));
+    match &*call.method {
+        "tasks/cancel" => match mount.ask_task("tasks/cancel", id).await {
+            Ok(_) => {
+                mount.held.0.lock().remove(id);
+                done()
+            }
+            // One that has ended is cancelled as well as it can be.
+            Err(refused) => match mount.ask_task("tasks/get", id).await {
+                Ok(_) => done(),
+                Err(_) => Err(refused),
+            },
+        },
+        "tasks/update" => {
+            let given = call.params.get("inputResponses").map(|it| &**it);
+            let given = crate::message::fields(given).unwrap_or_default();
+            let known = mount.held.answer(id, given);
+            if !known && let Err(gone) = mount.ask_task("tasks/get", id).await {
+                return Err(gone);
+            }
+            done()
+        }
+        _ => get(mount, call, id).await,
+    }
+}
+
+async fn get(mount: &Arc<Mount>, call: &Call, id: &str) -> Outcome {
+    let task = value(&mount.ask_task("tasks/get", id).await?);
+    let mut out = modern_task(&task, &mount.parked.wrap_task(id));
+    out.insert("resultType".to_owned(), "complete".into());
+    match task["status"].as_str().unwrap_or_default() {
+        "input_required" => {
+            let questions = mount.held.questions(mount, call, id).await?;
+            match questions.is_empty() {
+                // It has what it needs, and has not said so yet.
+                true => out.insert("status".to_owned(), "working".into()),
+                false => out.insert("inputRequests".to_owned(), Value::Object(questions)),
+            };
+        }
+        // Before, a failed tool had a result too: that is no error of the protocol.
+        "completed" | "failed" => match mount.ask_task("tasks/result", id).await {
+            Ok(result) => {
+                out.insert("status".to_owned(), "completed".into());
+                out.insert("result".to_owned(), value(&result));
+            }
+            Err(error) => {
+                out.insert("status".to_owned(), "failed".into());
+                out.insert("error".to_owned(), value(&error));
+            }
+        },
+        _ => {}
+    }
+    Ok(raw(&Value::Object(out)))
+}
+
+impl HeldTasks {
+    /// What a task asks now.
+    async fn questions(
+        &self,
+        mount: &Mount,
+        call: &Call,
+        id: &str,
+    ) -> Result<Map<String, Value>, Raw> {
+        let held = self.0.lock().remove(id);
+        let mut held = match held {
+            Some(held) => held,
+            None => {
+                let request = result_of(id, &call.capabilities, call.client);
+                let exchange = mount.request(request).await;
+                Held {
+                    exchange: exchange.map_err(|gone| gone_error(&gone))?,
+                    asks: BTreeMap::new(),
+                    asked: 0,
+                    since: Instant::now(),
+                }
+            }
+        };
+        while let Ok(Next::Event(event)) = match held.asks.is_empty() {
+            true => timeout(QUESTION, held.exchange.next()).await,
+            false => timeout(Duration::ZERO, held.exchange.next()).await,
+        } {
+            if let Event::Ask(Ask {
+                method,
+                params,
+                answer,
+            }) = event
+            {
+                held.asked += 1;
+                let mut request = json!({"method": method});
+                if let Some(params) = &params {
+                    request["params"] = value(params);
+                }
+                held.asks
+                    .insert(format!("ask-{}", held.asked), (request, answer));
+            }
+        }
+        let questions = held.asks.iter();
+        let questions = questions
+            .map(|(key, (request, _))| (key.clone(), request.clone()))
+            .collect();
+        let mut all = self.0.lock();
+        if all.len() < MAX_HELD {
+            all.insert(id.to_owned(), held);
+        }
+        Ok(questions)
+    }
+
+    /// Gives answers to a task. Whether it is known here.
+    fn answer(&self, id: &str, mut given: Fields) -> bool {
+        let mut all = self.0.lock();
+        let Some(held) = all.get_mut(id) else {
+            return false;
+        };
+        let keys: Vec<String> = held.asks.keys().cloned().collect();
+        for key in keys {
+            if let Some(given) = given.remove(&key)
+                && let Some((_, answer)) = held.asks.remove(&key)
+            {
+                // The server may not wait for it any more.
+                answer.send(Ok(given)).ok();
+            }
+        }
+        true
+    }
+
+    /// Forgets tasks that were asked for long ago.
+    pub(crate) fn sweep(&self, time: Duration) {
+        self.0.lock().retain(|_, held| held.since.elapsed() < time);
+    }
+}
+
+/// What a server of 2026-07-28 made of a call that a client of an earlier revision wanted as a task.
+pub(crate) fn begun(result: &Raw) -> Option<Raw> {
+    let result = value(result);
+    (result["resultType"] == "task").then(|| raw(&json!({"task": legacy_task(&result)})))
+}
+
+/// The parameters of a request about a task to a server of 2026-07-28.
+pub(crate) fn modern_params(meta: &Fields, id: &str) -> Fields {
+    let mut params = about(id);
+    params.insert("_meta".to_owned(), to_raw(meta));
+    params
+}
+
+/// A task of a server of 2026-07-28, as `tasks/get` of an earlier revision has it.
+pub(crate) fn seen(result: &Raw) -> Raw {
+    raw(&legacy_task(&value(result)))
+}
+
+/// How far a task of a server of 2026-07-28 has come.
+pub(crate) enum Progress {
+    /// It goes on: ask again after that.
+    Working(Duration),
+    /// It asks these.
+    Asks(Map<String, Value>, Duration),
+    /// It came to this.
+    Ended(Outcome),
+}
+
+/// Reads the answer to `tasks/get`.
+pub(crate) fn progress(result: &Raw) -> Progress {
+    let task = value(result);
+    let pause = task["pollIntervalMs"]
+        .as_u64()
+        .map_or(POLL, Duration::from_millis);
+    let pause = pause.clamp(Duration::from_millis(20), Duration::from_secs(10));
+    match task["status"].as_str().unwrap_or_default() {
+        "completed" => {
+            let mut result = task["result"].clone();
+            if let Some(fields) = result.as_object_mut() {
+                fields.remove("resultType");
+            }
+            result["_meta"][RELATED] = json!({"taskId": task["taskId"]});
+            Progress::Ended(Ok(raw(&result)))
+        }
+        "failed" => Progress::Ended(Err(raw(&task["error"]))),
+        "cancelled" => Progress::Ended(Err(error(code::INTERNAL, "the task was cancelled"))),
+        "input_required" => {
+            let asks = task["inputRequests"].as_object().cloned();
+            Progress::Asks(asks.unwrap_or_default(), pause)
+        }
+        _ => Progress::Working(pause),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_task_crosses_the_eras() {
+        let old = json!({"taskId": "t", "status": "working", "statusMessage": "m", "createdAt": "c",
+            "lastUpdatedAt": "l", "ttl": 60_000, "pollInterval": 5});
+        let new = Value::Object(modern_task(&old, "t"));
+        assert_eq!(
+            (&new["ttlMs"], &new["pollIntervalMs"]),
+            (&json!(60_000), &json!(5))
+        );
+        assert_eq!(legacy_task(&new), old);
+        let unlimited = Value::Object(modern_task(
+            &json!({"taskId": "t", "status": "working"}),
+            "t",
+        ));
+        assert_eq!(unlimited["ttlMs"], Value::Null);
+    }
+
+    #[test]
+    fn an_ended_task_has_its_result_or_its_error() {
+        let ended = |task: Value| match progress(&raw(&task)) {
+            Progress::Ended(outcome) => outcome.map(|it| value(&it)).map_err(|it| value(&it)),
+            _ => panic!("{task}"),
+        };
+        let done = json!({"taskId": "t", "status": "completed", "result": {"content": [], "resultType": "complete"}});
+        let expected = json!({"content": [], "_meta": {RELATED: {"taskId": "t"}}});
+        assert_eq!(ended(done), Ok(expected));
+        let failed =
+            json!({"taskId": "t", "status": "failed", "error": {"code": 1, "message": "m"}});
+        assert_eq!(ended(failed), Err(json!({"code": 1, "message": "m"})));
+    }
+}
