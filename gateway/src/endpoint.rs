@@ -36,6 +36,8 @@ pub(crate) enum Port {
     Workflows,
     /// `FANOUT_PORT`: approvals, and the events of a user's runs.
     Fanout,
+    /// `MCP_PORT`: nothing but MCP.
+    Mcp,
 }
 
 impl Endpoint {
@@ -97,7 +99,13 @@ impl Endpoint {
 
     /// It is on every port.
     pub(crate) fn on_every_port(mut self) -> Self {
-        self.ports = &[Port::Main, Port::Tasks, Port::Workflows, Port::Fanout];
+        self.ports = &[
+            Port::Main,
+            Port::Tasks,
+            Port::Workflows,
+            Port::Fanout,
+            Port::Mcp,
+        ];
         self
     }
 
@@ -114,6 +122,7 @@ impl Endpoint {
             Port::Tasks => &[Port::Tasks],
             Port::Workflows => &[Port::Workflows],
             Port::Fanout => &[Port::Fanout],
+            Port::Mcp => &[Port::Mcp],
         };
         self
     }

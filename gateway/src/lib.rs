@@ -20,6 +20,7 @@ mod events;
 mod job_view;
 mod json_response;
 mod keys;
+mod mcp;
 mod metrics;
 mod middleware;
 mod number;
@@ -41,6 +42,7 @@ use service::{Context, HttpListener, ServiceKind, Services, Spec};
 use work::QueueMetrics;
 
 use endpoint::Port;
+use mcp::Front;
 
 pub use openapi::document;
 pub use problem::{FieldProblem, Problem};
@@ -64,6 +66,8 @@ pub const SPEC: Spec = Spec {
             dynamic::RouterKeys::GROUP,
             work::QueueMetricsKeys::GROUP,
             work::RunKeys::GROUP,
+            mcp::keys::McpKeys::GROUP,
+            ::mcp::ToolKeys::GROUP,
             work::ApprovalLinkKeys::GROUP,
         ],
         service::WEB,
@@ -82,7 +86,8 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
     let document = openapi::document().to_pretty_json()?;
     let gateway = state::Gateway::new(context, endpoints::rules(), document)?;
     let gateway = Arc::new(gateway);
-    let all = endpoints::router(Port::Main, &gateway);
+    let mcp = mcp::McpServer::new(context, gateway.mcp_parts())?;
+    let all = Front::new(Arc::clone(&mcp), endpoints::router(Port::Main, &gateway));
     let context = context.clone();
     let queue_metrics = QueueMetrics::new(&context.registry, &context.config);
     let served = Services::new().listener(move |backend, listener| {
@@ -93,6 +98,7 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             (Port::Tasks, "TASKS_PORT", gateway.keys.tasks_port),
             (Port::Workflows, "WORKFLOWS_PORT", keys.workflows_port),
             (Port::Fanout, "FANOUT_PORT", keys.fanout_port),
+            (Port::Mcp, "MCP_PORT", mcp.keys.mcp_port),
         ] {
             let Some(number) = number else { continue };
             let address = &context.keys.listen.listen_address;
@@ -101,9 +107,15 @@ pub fn build(context: &Context) -> anyhow::Result<Services> {
             match port {
                 Port::Workflows => tracing::info!(workflows = %address, "serving"),
                 Port::Fanout => tracing::info!(fanout = %address, "serving"),
+                Port::Mcp => tracing::info!(mcp = %address, "serving"),
                 Port::Main | Port::Tasks => tracing::info!(tasks = %address, "serving"),
             }
-            ports.serve(listener.into_std()?, endpoints::router(port, &gateway))?;
+            let listener = listener.into_std()?;
+            let router = endpoints::router(port, &gateway);
+            match port {
+                Port::Mcp => ports.serve(listener, Front::new(Arc::clone(&mcp), router))?,
+                _ => ports.serve(listener, router)?,
+            }
         }
         context.tracker.spawn(async move {
             let counting = queue_metrics.run(&gateway.jobs);

@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use ::mcp::Catalog;
+use ::mcp::{Catalog, Tasks, ToolCaller, ToolKeys, mounted::MountClient};
 use directory::Directory;
 use dynamic::{DynamicClient, DynamicOptions, RouterKeys, Transport};
 use jobs::{Error, JobStatus, Jobs, NewJob, Producer, Submitted};
@@ -10,7 +10,7 @@ use service::{Context, Severity, WebPolicy, clients::Network};
 use work::{QueueKeys, StoreMonitor};
 
 use crate::{
-    event_streams::EventStreams, keys::GatewayKeys, metrics::Metrics, rate_limit::RateLimiter,
+    event_streams::EventStreams, keys::GatewayKeys, mcp, metrics::Metrics, rate_limit::RateLimiter,
     rules::Rules, workflows::Workflows,
 };
 
@@ -83,6 +83,21 @@ impl Gateway {
             keys,
             queue_keys,
         })
+    }
+
+    /// What the endpoint of MCP works with.
+    pub(crate) fn mcp_parts(&self) -> mcp::Parts {
+        let keys = ToolKeys::from_config(&self.context.config);
+        let (jobs, producer) = (self.jobs.clone(), self.producer.clone());
+        let tasks = Tasks::new(jobs, producer, &self.queue(None), &keys);
+        mcp::Parts {
+            catalog: Arc::clone(&self.catalog),
+            caller: ToolCaller::new(self.calls.clone(), Some(tasks), &keys),
+            calls: self.calls.clone(),
+            mounts: MountClient::new(self.context.mesh.clone()),
+            quiet: self.keys.event_wait,
+            http: self.metrics.clone(),
+        }
     }
 
     /// The queue that a name means.

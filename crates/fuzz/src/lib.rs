@@ -13,6 +13,7 @@
 
 mod engine;
 mod hpack;
+mod mcp;
 pub mod mutate;
 mod scanner;
 mod text;
@@ -83,6 +84,30 @@ pub const TARGETS: &[Target] = &[
         about: "an expression is refused, or has a value or none, in bounded time",
         run: workflows::expression,
         seeds: workflows::expressions,
+    },
+    Target {
+        name: "mcp_message",
+        about: "a message of JSON-RPC is refused, or all of its parts can be asked for",
+        run: mcp::messages,
+        seeds: mcp::message_seeds,
+    },
+    Target {
+        name: "mcp_arguments",
+        about: "arguments are refused, or their JSON is taken again as the same message",
+        run: mcp::arguments,
+        seeds: mcp::argument_seeds,
+    },
+    Target {
+        name: "mcp_result",
+        about: "whatever a service answers becomes JSON within its limit",
+        run: mcp::result,
+        seeds: mcp::result_seeds,
+    },
+    Target {
+        name: "mcp_schema",
+        about: "descriptors are refused, or have schemas within their size",
+        run: mcp::schemas,
+        seeds: mcp::descriptor_seeds,
     },
 ];
 

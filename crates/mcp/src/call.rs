@@ -17,7 +17,7 @@ use tonic::{
 
 use crate::{
     CallContext, CallError, CallOutcome, MeshTool, ProgressSink, Tasks, ToolKeys, ToolResult,
-    status::{failed, failure, invalid_arguments},
+    status::{failed, invalid_arguments, too_large},
 };
 pub(crate) use answer::Form;
 use answer::StreamedAnswer;
@@ -68,6 +68,9 @@ impl ToolCaller {
         context: &CallContext,
         progress: &mut impl ProgressSink,
     ) -> Result<CallOutcome, CallError> {
+        if let Some(key) = &context.idempotency_key {
+            check_key(key)?;
+        }
         let request = match Request::new(tool, arguments)? {
             Ok(request) => request,
             Err(error) => {
@@ -196,18 +199,27 @@ impl ToolCaller {
 
     /// Names the service, and refuses what is too large.
     fn finished(&self, mut result: ToolResult, tool: &MeshTool) -> ToolResult {
-        let size = result.size();
-        if size > self.max_result {
-            let text = format!(
-                "the result has {size} bytes, more than mcp_max_result = {}",
-                self.max_result
-            );
+        if let Some(failure) = too_large(&result, self.max_result) {
             let instance = result.instance.take();
-            result = failure("RESOURCE_EXHAUSTED", &text, "Ask for less.");
-            result.instance = instance;
+            result = ToolResult {
+                instance,
+                ..failure
+            };
         }
         result.service = Some(Arc::clone(&tool.service));
         result
+    }
+}
+
+/// As the queue takes keys of clients.
+fn check_key(key: &str) -> Result<(), CallError> {
+    let fits =
+        (1..=256).contains(&key.len()) && key.bytes().all(|byte| matches!(byte, b' '..=b'~'));
+    match fits {
+        true => Ok(()),
+        false => Err(CallError::invalid_params(
+            "mesh.v1/idempotencyKey: give 1 to 256 printable characters of ASCII",
+        )),
     }
 }
 

@@ -84,6 +84,15 @@ pub(crate) fn failure(code: &str, message: &str, advice: &str) -> ToolResult {
     result
 }
 
+/// What is said in place of a result that has more bytes than it may have.
+pub(crate) fn too_large(result: &ToolResult, max_bytes: usize) -> Option<ToolResult> {
+    let size = result.size();
+    (size > max_bytes).then(|| {
+        let text = format!("the result has {size} bytes, more than mcp_max_result = {max_bytes}");
+        failure("RESOURCE_EXHAUSTED", &text, "Ask for less.")
+    })
+}
+
 /// Arguments that do not fit.
 pub(crate) fn invalid_arguments(error: &crate::validate::ArgumentError) -> ToolResult {
     let advice = "Change the arguments as the tool's schema says, and call it again.";

@@ -15,13 +15,15 @@ use work::{Call, JobKind as _};
 use crate::{
     CallContext, CallError, CallOutcome, MeshTool, ProgressSink, ToolKeys, ToolResult,
     call::{Form, Request, Ticker},
-    status::failure,
+    status::{failure, too_large},
 };
 use id::TaskId;
 pub use view::TaskView;
 
-/// Longest time for the queue to take a job in. Past it the call is made directly.
-const SUBMIT: Duration = Duration::from_secs(1);
+/// Longest time for the queue to tell whether anybody serves it. Past it the call is made directly.
+const SERVED: Duration = Duration::from_secs(1);
+/// Longest time for the queue to take a job in.
+const SUBMIT: Duration = Duration::from_secs(5);
 /// Longest time for the queue to tell of a job.
 const PATIENCE: Duration = Duration::from_secs(3);
 /// How long one look at a job's events waits for more.
@@ -40,6 +42,7 @@ pub struct Tasks {
     task_after: Duration,
     wait: Duration,
     longest: Duration,
+    max_result: usize,
     tracker: TaskTracker,
 }
 
@@ -64,6 +67,7 @@ impl Tasks {
             task_after: keys.mcp_task_after,
             wait: keys.mcp_wait,
             longest: keys.mcp_task_timeout,
+            max_result: keys.mcp_max_result,
             tracker: TaskTracker::new(),
         }
     }
@@ -79,7 +83,7 @@ impl Tasks {
         request: &Request,
         context: &CallContext,
     ) -> Result<Option<Submitted>, CallError> {
-        let is_served = timeout(SUBMIT, self.jobs.is_served(&self.queue)).await;
+        let is_served = timeout(SERVED, self.jobs.is_served(&self.queue)).await;
         if is_served != Ok(Some(true)) {
             return Ok(None);
         }
@@ -99,8 +103,7 @@ impl Tasks {
             }
             // It may have been taken in: to call the service too could do it twice.
             Err(_) => Err(CallError::internal(
-                "the queue has not answered in time, and may have taken the call in: try again with \
-                 the same mesh.v1/idempotencyKey",
+                "the queue has not answered in time, and the call may run all the same",
             )),
             Ok(Err(error)) => {
                 tracing::warn!(%error, tool = tool.name, "a long call is made directly");
@@ -131,7 +134,11 @@ impl Tasks {
         }
         let caller = context.caller.as_deref();
         job.internal_key = Some(match &context.idempotency_key {
-            Some(key) => format!("{KEY}{}/{key}", caller.unwrap_or_default()),
+            // With its length, so that no two callers share a key.
+            Some(key) => {
+                let caller = caller.unwrap_or_default();
+                format!("{KEY}{}/{caller}/{key}", caller.len())
+            }
             // So that it is taken in once, whatever becomes of the answer.
             None => format!("{KEY}/{:032x}", rand::random::<u128>()),
         });
@@ -172,7 +179,7 @@ impl Tasks {
             Err(error) => return Ok(CallOutcome::Result(unavailable(&error))),
         };
         if record.status.is_terminal() {
-            return Ok(CallOutcome::Result(ended(&record, &job.form)));
+            return self.ended(&record, &job.form).map(CallOutcome::Result);
         }
         Ok(match context.takes_tasks {
             true => CallOutcome::Task(self.view(&id, &record)),
@@ -265,12 +272,12 @@ impl Tasks {
         };
         let form = id.form();
         if record.status.is_terminal() {
-            return ended(&record, &form);
+            return self.told(&record, &form);
         }
         let service: Arc<str> = "the job".into();
         let mut ticker = Ticker::new(&service, progress.is_wanted());
         match self.watch(&id.job, self.wait, &mut ticker, progress).await {
-            Ok(record) if record.status.is_terminal() => ended(&record, &form),
+            Ok(record) if record.status.is_terminal() => self.told(&record, &form),
             Ok(_) => still_running(&id, &form, self.wait),
             Err(error) => unavailable(&error),
         }
@@ -355,8 +362,54 @@ impl Tasks {
     fn view(&self, id: &TaskId, record: &JobRecord) -> TaskView {
         let options: &QueueOptions = self.jobs.options();
         TaskView::new(id, record, options.result_ttl, |record| {
-            ended(record, &id.form())
+            self.ended(record, &id.form())
         })
+    }
+}
+
+impl Tasks {
+    /// The result of a job that has ended.
+    ///
+    /// # Errors
+    /// For a call that came to nothing by the protocol: its tool is gone.
+    fn ended(&self, record: &JobRecord, form: &Form) -> Result<ToolResult, CallError> {
+        let mut result = match record.status {
+            JobStatus::Succeeded => self.succeeded(record, form),
+            JobStatus::Cancelled => failure(
+                "CANCELLED",
+                "the job was cancelled",
+                "Call the tool again if it is still wanted.",
+            ),
+            _ => {
+                let error = record.header.error.as_deref();
+                view::failed(error.unwrap_or("the job has failed"))?
+            }
+        };
+        let facts = record.header.metrics.as_ref();
+        let instance = facts.and_then(|facts| facts["instance"].as_str());
+        result.instance = instance.map(Into::into);
+        Ok(result)
+    }
+
+    fn succeeded(&self, record: &JobRecord, form: &Form) -> ToolResult {
+        let result = record.result.as_ref().map(|result| result.bytes().clone());
+        let result = match serde_json::from_slice(&result.unwrap_or_default()) {
+            Ok(message) => form.json_result(message),
+            Err(error) => {
+                let text = format!("the job's result is no JSON: {error}");
+                failure("INTERNAL", &text, "Call the tool again.")
+            }
+        };
+        match too_large(&result, self.max_result) {
+            Some(failure) => failure,
+            None => result,
+        }
+    }
+
+    /// The same for people and models.
+    fn told(&self, record: &JobRecord, form: &Form) -> ToolResult {
+        self.ended(record, form)
+            .unwrap_or_else(|error| failure("NOT_FOUND", &error.message, "List the tools again."))
     }
 }
 
@@ -378,40 +431,6 @@ fn unavailable(error: &Error) -> ToolResult {
             "Call the tool again if it is still wanted.",
         ),
         error => failure("UNAVAILABLE", &error.to_string(), "Try again in a moment."),
-    }
-}
-
-/// The result of a job that has ended.
-fn ended(record: &JobRecord, form: &Form) -> ToolResult {
-    match record.status {
-        JobStatus::Succeeded => {
-            let bytes = record
-                .result
-                .as_ref()
-                .map(|result| result.bytes().clone())
-                .unwrap_or_default();
-            match serde_json::from_slice(&bytes) {
-                Ok(message) => form.json_result(message),
-                Err(error) => failure(
-                    "INTERNAL",
-                    &format!("the job's result is no JSON: {error}"),
-                    "Call the tool again.",
-                ),
-            }
-        }
-        JobStatus::Cancelled => failure(
-            "CANCELLED",
-            "the job was cancelled",
-            "Call the tool again if it is still wanted.",
-        ),
-        _ => {
-            let error = record
-                .header
-                .error
-                .as_deref()
-                .unwrap_or("the job has failed");
-            view::failed(error)
-        }
     }
 }
 

@@ -14,6 +14,7 @@ const PATIENCE: Duration = Duration::from_secs(20);
 pub struct HaProxy {
     grpc: u16,
     stats: u16,
+    mcp: u16,
     process: Process,
     /// Where it keeps which routers it knows.
     _state: TempDir,
@@ -23,7 +24,7 @@ impl HaProxy {
     /// Starts one that asks this DNS, and waits until it answers.
     pub async fn start(dns: SocketAddr) -> Self {
         let state = TempDir::with_prefix("haproxy-").expect("a temporary folder");
-        let command = |[grpc, stats]: [u16; 2]| {
+        let command = |[grpc, stats, mcp]: [u16; 3]| {
             let mut command = Command::new(tools::tool("haproxy"));
             command
                 .arg("-db")
@@ -32,16 +33,18 @@ impl HaProxy {
                 .env("CONSUL_DNS", dns.to_string())
                 .env("MESH_PORT", grpc.to_string())
                 .env("STATS_PORT", stats.to_string())
+                .env("MCP_EDGE_PORT", mcp.to_string())
                 .env("STATE_DIR", state.path());
             command
         };
         let serves =
-            async |[_, stats]: [u16; 2]| http_client::get(&stats_url(stats)).await.is_some();
-        let ([grpc, stats], process) =
+            async |[_, stats, _]: [u16; 3]| http_client::get(&stats_url(stats)).await.is_some();
+        let ([grpc, stats, mcp], process) =
             Process::on_free_ports("haproxy", PATIENCE, command, serves).await;
         Self {
             grpc,
             stats,
+            mcp,
             process,
             _state: state,
         }
@@ -59,6 +62,12 @@ impl HaProxy {
         ([127, 0, 0, 1], self.stats).into()
     }
 
+    /// Where clients of MCP call.
+    #[must_use]
+    pub fn mcp(&self) -> SocketAddr {
+        ([127, 0, 0, 1], self.mcp).into()
+    }
+
     /// Has it read its file again, as after a change of it: a new process takes over.
     pub fn reload(&mut self) {
         self.process.signal(Signal::User2);
@@ -66,11 +75,17 @@ impl HaProxy {
 
     /// How many routers its statistics show as up.
     pub async fn up(&self) -> usize {
+        self.up_of("routers").await
+    }
+
+    /// How many servers of a backend its statistics show as up.
+    pub async fn up_of(&self, backend: &str) -> usize {
         let Some((200, csv)) = http_client::get(&stats_url(self.stats)).await else {
             return 0;
         };
         let mut rows = csv.lines().map(|line| line.split(',').collect::<Vec<_>>());
         let names = rows.next().unwrap_or_default();
+        let of = |row: &Vec<&str>| row.first() == Some(&backend);
         let status = names.iter().position(|name| *name == "status").unwrap_or(0);
         let server = names.iter().position(|name| *name == "svname").unwrap_or(0);
         let up = |row: &Vec<&str>| {
@@ -79,7 +94,7 @@ impl HaProxy {
                     .get(status)
                     .is_some_and(|status| status.starts_with("UP"))
         };
-        rows.filter(up).count()
+        rows.filter(of).filter(up).count()
     }
 
     /// Waits until it has exactly so many routers.

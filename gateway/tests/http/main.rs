@@ -5,6 +5,7 @@ mod calls;
 mod edge;
 mod events;
 mod jobs;
+mod mcp;
 mod metrics;
 mod registry;
 mod schedules;

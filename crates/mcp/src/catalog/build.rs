@@ -7,7 +7,6 @@ use directory::{Descriptors, Directory, Service, own_entry};
 use dynamic::FilePool;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use proto::agentplatform::{AgentInfo, ToolInfo, ToolOperation, ToolParameter, WorkerInfo};
-use serde_json::Value;
 use service::ServiceKind;
 use tonic::Status;
 
@@ -396,13 +395,11 @@ impl<'a> Named<'a> {
         let name = operation.name;
         let title = format!("{}: {name}", about.name);
         let texts = [operation.description.as_str(), &about.description];
-        // The schema of an array has no place in MCP: its structured results are objects.
-        let output_schema: Option<Value> = serde_json::from_str(&operation.output_schema).ok();
         let definition = ToolDefinition {
             title: clean(&title, MAX_TITLE),
             description: clean(&sentences(texts), MAX_DESCRIPTION),
             input_schema: schema::operation_input_schema(&parameters, false),
-            output_schema: output_schema.filter(|schema| schema["type"] == "object"),
+            output_schema: schema::operation_output_schema(&operation.output_schema),
             ..ToolDefinition::default()
         };
         let declared = self.annotations;

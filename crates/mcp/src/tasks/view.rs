@@ -9,7 +9,7 @@ use tonic::Code;
 
 use super::id::TaskId;
 use crate::{
-    JsonText, ToolResult,
+    CallError, JsonText, ToolResult,
     json::milliseconds,
     status::{advice, failure},
 };
@@ -22,7 +22,7 @@ const POLL_INTERVAL: u64 = 1_000;
 pub struct TaskView {
     /// Its id.
     pub task_id: String,
-    /// `working`, `completed` or `cancelled`.
+    /// `working`, `completed`, `failed` or `cancelled`.
     pub status: &'static str,
     /// How far it is, in words.
     pub status_message: Option<String>,
@@ -32,8 +32,8 @@ pub struct TaskView {
     pub last_updated_at: String,
     /// How long it is kept.
     pub ttl: Duration,
-    /// The result of the call, once it is completed.
-    pub result: Option<ToolResult>,
+    /// The result of the call, once it is completed; or the error of the protocol that it ended with.
+    pub result: Option<Result<ToolResult, CallError>>,
 }
 
 impl TaskView {
@@ -41,7 +41,7 @@ impl TaskView {
         id: &TaskId,
         record: &JobRecord,
         ttl: Duration,
-        ended: impl Fn(&JobRecord) -> ToolResult,
+        ended: impl Fn(&JobRecord) -> Result<ToolResult, CallError>,
     ) -> Self {
         let header = &record.header;
         let (status, words) = match record.status {
@@ -51,6 +51,11 @@ impl TaskView {
             // A call that failed has a result, which says so.
             JobStatus::Succeeded | JobStatus::Dead => ("completed", ""),
             JobStatus::Cancelled => ("cancelled", "cancelled"),
+        };
+        let result = (status == "completed").then(|| ended(record));
+        let status = match &result {
+            Some(Err(_)) => "failed",
+            _ => status,
         };
         let is_live = !record.status.is_terminal();
         let progress = record.progress.clone().filter(|_| is_live);
@@ -66,7 +71,7 @@ impl TaskView {
             created_at: milliseconds(header.enqueued_at),
             last_updated_at: milliseconds(latest),
             ttl,
-            result: (status == "completed").then(|| ended(record)),
+            result,
         }
     }
 
@@ -89,8 +94,16 @@ impl TaskView {
         let mut text = view.to_string();
         if let Some(result) = self.result.as_ref().filter(|_| !is_new) {
             text.pop();
-            text.push_str(",\"result\":");
-            text.push_str(&result.to_json(true));
+            match result {
+                Ok(result) => {
+                    text.push_str(",\"result\":");
+                    text.push_str(&result.to_json(true));
+                }
+                Err(error) => {
+                    text.push_str(",\"error\":");
+                    text.push_str(&error.to_json().to_string());
+                }
+            }
             text.push('}');
         }
         text
@@ -98,7 +111,10 @@ impl TaskView {
 }
 
 /// The failure that a job's error tells. That of a call begins with its code.
-pub(super) fn failed(error: &str) -> ToolResult {
+///
+/// # Errors
+/// Where the method is gone.
+pub(super) fn failed(error: &str) -> Result<ToolResult, CallError> {
     let told = error.split_once(": ");
     let codes = (1..=16).map(|code| (Code::from_i32(code), code_name(code)));
     let known = told.and_then(|(word, rest)| {
@@ -108,12 +124,16 @@ pub(super) fn failed(error: &str) -> ToolResult {
             .map(|(code, name)| (code, name, rest))
     });
     match known {
-        Some((code, name, rest)) => failure(name, rest, advice(code)),
+        Some((Code::Unimplemented, _, rest)) => {
+            let text = format!("the tool is gone, list the tools again: {rest}");
+            Err(CallError::invalid_params(text))
+        }
+        Some((code, name, rest)) => Ok(failure(name, rest, advice(code))),
         None => {
             let advice = "Change the arguments if they are the cause, or try again later.";
             let mut result = failure("FAILED", error, advice);
             result.status = Some(json!({"code": "FAILED", "reason": "SUCCESS_FALSE"}));
-            result
+            Ok(result)
         }
     }
 }

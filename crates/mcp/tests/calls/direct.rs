@@ -202,6 +202,13 @@ async fn a_late_answer_is_an_error_and_a_dropped_call_is_cancelled() {
         view(&result)["_meta"]["mesh.v1/status"]["code"],
         "DEADLINE_EXCEEDED"
     );
+    let short = ToolKeys {
+        mcp_call_timeout: Duration::from_millis(300),
+        ..keys()
+    };
+    let impatient = ToolCaller::new(client(&registry), None, &short);
+    let result = call(&impatient, &echo_tool(), json!({"input": "x"})).await;
+    assert!(text(&result.unwrap()).starts_with("DEADLINE_EXCEEDED: "));
     let tool = echo_tool();
     let pending = call(&caller, &tool, json!({"input": "x"}));
     let dropped = tokio::time::timeout(Duration::from_millis(300), pending).await;

@@ -176,6 +176,10 @@ async fn a_call_that_takes_longer_becomes_a_task_of_its_caller() {
         "Echo Agent Response: hello"
     );
     assert_eq!(json["result"]["resultType"], "complete");
+    assert_eq!(
+        json["result"]["_meta"]["mesh.v1/instance"],
+        world.echo.instance_id
+    );
     world.stop().await;
 }
 
@@ -276,6 +280,19 @@ async fn a_call_under_a_key_runs_once() {
     )
     .await;
     assert_eq!(other.unwrap_err().code, -32602);
+    for key in [
+        String::new(),
+        "k".repeat(257),
+        "a\nb".to_owned(),
+        "ä".to_owned(),
+    ] {
+        let context = CallContext {
+            idempotency_key: Some(key),
+            ..CallContext::default()
+        };
+        let refused = call_with(&world.caller, &echo_tool(), json!({"input": "x"}), &context).await;
+        assert_eq!(refused.unwrap_err().code, -32602);
+    }
     world.stop().await;
 }
 
@@ -334,5 +351,41 @@ async fn without_a_runner_the_service_is_called_directly() {
     };
     assert_eq!(text(&result), "Echo Agent Response: x");
     echo.drain().await;
+    world.stop().await;
+}
+
+#[tokio::test]
+async fn a_job_ends_at_its_time_and_a_method_that_is_gone_fails_its_task() {
+    let short = ToolKeys {
+        mcp_task_timeout: Duration::from_millis(300),
+        ..keys(Duration::ZERO, Duration::from_secs(10))
+    };
+    let world = World::start("30s", short).await;
+    let task = start(&world, &tasks_context()).await;
+    let ended = world.ended(&task.task_id, Some("ann")).await;
+    let json: Value = serde_json::from_str(&ended.to_json(false)).unwrap();
+    assert_eq!(json["status"], "completed", "{json}");
+    assert_eq!(json["result"]["isError"], true);
+    let target = mesh_mcp::ToolTarget::Worker {
+        parameters: Arc::default(),
+    };
+    let mut gone = super::tool("agent-echo", "echo-agent", target);
+    gone.is_task = true;
+    let (arguments, context) = (Map::new(), tasks_context());
+    let outcome = world
+        .caller
+        .call(&gone, arguments, &context, &mut ())
+        .await
+        .unwrap();
+    let CallOutcome::Task(task) = outcome else {
+        panic!("{outcome:?}")
+    };
+    let ended = world.ended(&task.task_id, Some("ann")).await;
+    let json: Value = serde_json::from_str(&ended.to_json(false)).unwrap();
+    assert_eq!(
+        (&json["status"], &json["error"]["code"]),
+        (&json!("failed"), &json!(-32602))
+    );
+    assert_eq!(json.get("result"), None);
     world.stop().await;
 }

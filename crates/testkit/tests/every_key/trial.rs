@@ -49,6 +49,10 @@ const BASE: &[(&str, &str)] = &[
 const REFUSING: [&str; 2] = ["max_header_bytes", "max_message_bytes"];
 /// What a key needs beside it, as its help says.
 const COMPANIONS: &[(&str, &str, &str)] = &[
+    ("mcp_auth", "mcp_issuer", "https://login.example"),
+    ("mcp_auth", "mcp_jwks_url", "http://127.0.0.1:1/jwks"),
+    ("mcp_auth", "mcp_resource", "http://localhost:3000/mcp"),
+    ("mcp_auth", "mcp_tokens", "DIR/tokens.toml"),
     ("model_url", "model_name", "small"),
     ("provider", "allow_external_requests", "yes"),
 ];
@@ -79,7 +83,9 @@ struct Ports {
 impl Trial {
     pub(crate) async fn run(self) -> Result<(), String> {
         let folder = TempDir::with_prefix("key-").unwrap();
-        fs::write(folder.path().join("schedule.toml"), "").unwrap();
+        for file in ["schedule.toml", "tokens.toml"] {
+            fs::write(folder.path().join(file), "").unwrap();
+        }
         let here = |value: &str| value.replace("DIR", &folder.path().display().to_string());
         let keys = self.spec.all_keys();
         let mut command = Command::new(tools::program(self.spec.program));
@@ -95,7 +101,7 @@ impl Trial {
             .iter()
             .filter(|(name, ..)| *name == self.key.name)
         {
-            command.env(with.to_uppercase(), value);
+            command.env(with.to_uppercase(), here(value));
         }
         // One store at a time.
         if STORES.contains(&self.key.name) {

@@ -1,0 +1,455 @@
+//! Sessions of clients before revision 2026-07-28. An id names the gateway that has the session, so that
+//! any other can pass requests on to it.
+
+use std::{
+    collections::{BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use mcp::rpc::Version;
+use parking_lot::Mutex;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{keys::Listing, mounted::MountSession};
+
+/// Messages that may wait for a session's stream.
+const STREAM: usize = 64;
+/// Requests of one session that may be in flight.
+const MAX_IN_FLIGHT: usize = 1024;
+/// Resources that one session may follow.
+pub(crate) const MAX_RESOURCES: usize = 1024;
+/// When the table is full, so many of a hundred sessions go at once.
+const EVICTED: usize = 1;
+
+/// What another gateway needs to go on with a session.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct SessionRecord {
+    pub(crate) version: String,
+    /// Whose it is.
+    pub(crate) caller: Option<String>,
+    /// Of `/mcp/{service}`.
+    pub(crate) service: Option<String>,
+    pub(crate) searches: Option<bool>,
+    /// Whether the client declares that it knows tasks.
+    pub(crate) takes_tasks: bool,
+    /// The gateway that has it now.
+    pub(crate) gateway: String,
+    pub(crate) resources: BTreeSet<String>,
+}
+
+/// A session.
+#[derive(Debug)]
+pub(crate) struct Session {
+    pub(crate) id: Arc<str>,
+    pub(crate) version: Version,
+    pub(crate) caller: Option<Arc<str>>,
+    pub(crate) service: Option<Arc<str>>,
+    pub(crate) listing: Option<Listing>,
+    pub(crate) takes_tasks: bool,
+    /// Of `/sse`: its answers go into its stream too.
+    pub(crate) is_old: bool,
+    /// Milliseconds since the table began.
+    used: AtomicU64,
+    /// When its time in Redis was last renewed.
+    renewed: Mutex<Instant>,
+    /// Requests and streams that it has now.
+    busy: AtomicUsize,
+    in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
+    stream: Mutex<Option<mpsc::Sender<Bytes>>>,
+    pub(crate) resources: Mutex<BTreeSet<String>>,
+    /// The session with a mounted server, for `/mcp/{mount}`.
+    pub(crate) mount: Option<MountSession>,
+    /// Ends its streams.
+    pub(crate) ended: CancellationToken,
+}
+
+/// A request or a stream of a session, while it goes on.
+#[derive(Debug)]
+pub(crate) struct Busy(Arc<Session>);
+
+/// A request that can be cancelled, until this is dropped.
+#[derive(Debug)]
+pub(crate) struct InFlight {
+    session: Arc<Session>,
+    key: Box<str>,
+    pub(crate) cancelled: CancellationToken,
+}
+
+/// The sessions of one gateway.
+#[derive(Debug)]
+pub(crate) struct Sessions {
+    gateway: Arc<str>,
+    began: Instant,
+    idle: Duration,
+    max: usize,
+    open: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+}
+
+impl Sessions {
+    pub(crate) fn new(gateway: &str, idle: Duration, max: usize) -> Self {
+        Self {
+            gateway: gateway.into(),
+            began: Instant::now(),
+            idle,
+            max,
+            open: Mutex::default(),
+        }
+    }
+
+    pub(crate) fn idle(&self) -> Duration {
+        self.idle
+    }
+
+    pub(crate) fn gateway(&self) -> &str {
+        &self.gateway
+    }
+
+    /// An id that cannot be guessed, and names this gateway.
+    pub(crate) fn new_id(&self) -> Arc<str> {
+        format!("{}.{:032x}", self.gateway, rand::random::<u128>()).into()
+    }
+
+    /// Opens a session. Where there are too many, the longest idle ones end.
+    ///
+    /// # Errors
+    /// When all that there may be are busy.
+    pub(crate) fn open(&self, session: Session) -> Result<Arc<Session>, ()> {
+        let session = Arc::new(session);
+        self.touch(&session);
+        let mut open = self.open.lock();
+        if open.len() >= self.max {
+            self.evict(&mut open);
+        }
+        if open.len() >= self.max {
+            return Err(());
+        }
+        open.insert(Arc::clone(&session.id), Arc::clone(&session));
+        Ok(session)
+    }
+
+    pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.open.lock().get(id).cloned()?;
+        self.touch(&session);
+        Some(session)
+    }
+
+    pub(crate) fn close(&self, id: &str) -> Option<Arc<Session>> {
+        let session = self.open.lock().remove(id)?;
+        session.end();
+        Some(session)
+    }
+
+    /// Ends what was idle too long, and gives back its memory.
+    pub(crate) fn sweep(&self) -> usize {
+        let now = self.now();
+        let idle = millis(self.idle);
+        let mut open = self.open.lock();
+        let before = open.len();
+        open.retain(|_, session| {
+            let keep = session.is_busy() || now.saturating_sub(session.used.load(Relaxed)) < idle;
+            if !keep {
+                session.end();
+            }
+            keep
+        });
+        if open.capacity() > 4 * open.len() + 64 {
+            open.shrink_to_fit();
+        }
+        before - open.len()
+    }
+
+    pub(crate) fn count(&self) -> usize {
+        self.open.lock().len()
+    }
+
+    fn evict(&self, open: &mut HashMap<Arc<str>, Arc<Session>>) {
+        let idle = open.values().filter(|session| !session.is_busy());
+        let mut idle: Vec<_> = idle
+            .map(|session| (session.used.load(Relaxed), Arc::clone(&session.id)))
+            .collect();
+        let count = (open.len() * EVICTED).div_ceil(100).min(idle.len());
+        if count == 0 {
+            return;
+        }
+        let (oldest, _, _) = idle.select_nth_unstable(count - 1);
+        let last = oldest.len();
+        for (_, id) in idle.drain(..=last) {
+            if let Some(session) = open.remove(&id) {
+                session.end();
+            }
+        }
+    }
+
+    fn touch(&self, session: &Session) {
+        session.used.store(self.now(), Relaxed);
+    }
+
+    fn now(&self) -> u64 {
+        millis(self.began.elapsed())
+    }
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+/// The gateway that an id names.
+pub(crate) fn gateway_of(id: &str) -> Option<&str> {
+    id.rsplit_once('.').map(|(gateway, _)| gateway)
+}
+
+impl Session {
+    pub(crate) fn new(id: Arc<str>, version: Version) -> Self {
+        Self {
+            id,
+            version,
+            caller: None,
+            service: None,
+            listing: None,
+            takes_tasks: false,
+            is_old: false,
+            used: AtomicU64::new(0),
+            renewed: Mutex::new(Instant::now()),
+            busy: AtomicUsize::new(0),
+            in_flight: Mutex::default(),
+            stream: Mutex::default(),
+            resources: Mutex::default(),
+            mount: None,
+            ended: CancellationToken::new(),
+        }
+    }
+
+    /// The session that a record is of. A version that is not served makes none.
+    pub(crate) fn restored(id: Arc<str>, record: &SessionRecord) -> Option<Self> {
+        let version = Version::parse(&record.version).filter(|version| !version.is_modern())?;
+        let mut session = Self::new(id, version);
+        session.caller = record.caller.as_deref().map(Into::into);
+        session.service = record.service.as_deref().map(Into::into);
+        session.listing = record.searches.map(|searches| match searches {
+            true => Listing::Search,
+            false => Listing::All,
+        });
+        session.takes_tasks = record.takes_tasks;
+        session.resources = Mutex::new(record.resources.clone());
+        Some(session)
+    }
+
+    /// What another gateway needs to go on with it.
+    pub(crate) fn record(&self, gateway: &str) -> SessionRecord {
+        SessionRecord {
+            version: self.version.as_str().to_owned(),
+            caller: self.caller.as_deref().map(str::to_owned),
+            service: self.service.as_deref().map(str::to_owned),
+            searches: self.listing.map(|listing| listing == Listing::Search),
+            takes_tasks: self.takes_tasks,
+            gateway: gateway.to_owned(),
+            resources: self.resources.lock().clone(),
+        }
+    }
+
+    /// Whether its time in Redis is to be renewed: so long ago was the last time.
+    pub(crate) fn is_due(&self, now: Instant, after: Duration) -> bool {
+        let mut renewed = self.renewed.lock();
+        let is_due = now.saturating_duration_since(*renewed) >= after;
+        if is_due {
+            *renewed = now;
+        }
+        is_due
+    }
+
+    /// Whether everything that it is sent goes into its stream.
+    pub(crate) const fn is_old(&self) -> bool {
+        self.is_old
+    }
+
+    fn is_busy(&self) -> bool {
+        self.busy.load(Relaxed) > 0
+    }
+
+    fn end(&self) {
+        self.ended.cancel();
+        self.stream.lock().take();
+        for (_, cancelled) in self.in_flight.lock().drain() {
+            cancelled.cancel();
+        }
+    }
+
+    /// It is not idle until this is dropped.
+    pub(crate) fn busy(self: &Arc<Self>) -> Busy {
+        self.busy.fetch_add(1, Relaxed);
+        Busy(Arc::clone(self))
+    }
+
+    /// A request that begins. `None` when so many are in flight that no more are taken, or one has
+    /// this id already.
+    pub(crate) fn begin(self: &Arc<Self>, key: Box<str>) -> Option<InFlight> {
+        let mut in_flight = self.in_flight.lock();
+        if in_flight.len() >= MAX_IN_FLIGHT || in_flight.contains_key(&key) {
+            return None;
+        }
+        let cancelled = CancellationToken::new();
+        in_flight.insert(key.clone(), cancelled.clone());
+        Some(InFlight {
+            session: Arc::clone(self),
+            key,
+            cancelled,
+        })
+    }
+
+    /// Cancels a request.
+    pub(crate) fn cancel(&self, key: &str) {
+        let found = self.in_flight.lock().get(key).cloned();
+        if let Some(cancelled) = found {
+            cancelled.cancel();
+        }
+    }
+
+    /// A stream of what belongs to no request. The one before ends.
+    pub(crate) fn stream(&self) -> mpsc::Receiver<Bytes> {
+        let (send, receive) = mpsc::channel(STREAM);
+        *self.stream.lock() = Some(send);
+        receive
+    }
+
+    /// Who sends into that stream.
+    pub(crate) fn sender(&self) -> Option<mpsc::Sender<Bytes>> {
+        self.stream.lock().clone()
+    }
+
+    /// Sends into that stream and waits for room, where there is one.
+    pub(crate) async fn send_all(&self, message: Bytes) -> bool {
+        match self.sender() {
+            Some(sender) => sender.send(message).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// Sends into that stream, where there is one. What it does not take at once is lost.
+    pub(crate) fn send(&self, message: Bytes) -> bool {
+        let mut stream = self.stream.lock();
+        let Some(sender) = stream.as_ref() else {
+            return false;
+        };
+        match sender.try_send(message) {
+            Ok(()) => true,
+            Err(mpsc::error::TrySendError::Full(_)) => false,
+            Err(mpsc::error::TrySendError::Closed(_)) => {
+                *stream = None;
+                false
+            }
+        }
+    }
+}
+
+impl Busy {
+    pub(crate) fn session(&self) -> &Arc<Session> {
+        &self.0
+    }
+}
+
+impl Drop for Busy {
+    fn drop(&mut self) {
+        self.0.busy.fetch_sub(1, Relaxed);
+    }
+}
+
+impl Drop for InFlight {
+    fn drop(&mut self) {
+        self.session.in_flight.lock().remove(&self.key);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sessions(max: usize, idle: Duration) -> Sessions {
+        Sessions::new("mesh-gateway-1", idle, max)
+    }
+
+    fn open(sessions: &Sessions) -> Arc<Session> {
+        let id = sessions.new_id();
+        sessions
+            .open(Session::new(id, Version::V2025_11_25))
+            .unwrap()
+    }
+
+    #[test]
+    fn an_id_names_its_gateway() {
+        let id = sessions(1, Duration::ZERO).new_id();
+        assert_eq!(gateway_of(&id), Some("mesh-gateway-1"));
+        assert_eq!(gateway_of("nothing"), None);
+    }
+
+    #[test]
+    fn the_longest_idle_session_makes_room() {
+        let sessions = sessions(3, Duration::from_secs(300));
+        let busy = open(&sessions);
+        let held = busy.busy();
+        let idle = open(&sessions);
+        idle.used.store(0, Relaxed);
+        let used = open(&sessions);
+        used.used.store(5, Relaxed);
+        let new = open(&sessions);
+        let has = |session: &Arc<Session>| sessions.open.lock().contains_key(&session.id);
+        assert!(has(&busy) && !has(&idle) && has(&used) && has(&new));
+        assert!(idle.ended.is_cancelled());
+        let all = [used.busy(), new.busy()];
+        let more = Session::new(sessions.new_id(), Version::V2025_11_25);
+        assert!(sessions.open(more).is_err(), "all are busy");
+        drop((held, all));
+        assert_eq!(held_count(&sessions), 3);
+    }
+
+    fn held_count(sessions: &Sessions) -> usize {
+        sessions.count()
+    }
+
+    #[test]
+    fn idle_sessions_and_their_memory_go() {
+        let sessions = sessions(100_000, Duration::ZERO);
+        for _ in 0..10_000 {
+            open(&sessions);
+        }
+        let kept = open(&sessions);
+        let busy = kept.busy();
+        assert_eq!(sessions.sweep(), 10_000);
+        assert!(sessions.open.lock().capacity() < 1000);
+        drop(busy);
+        assert_eq!(sessions.sweep(), 1);
+    }
+
+    #[test]
+    fn a_request_is_cancelled_by_its_id() {
+        let sessions = sessions(1, Duration::from_secs(1));
+        let session = open(&sessions);
+        let request = session.begin("1".into()).unwrap();
+        assert!(session.begin("1".into()).is_none(), "an id is used once");
+        session.cancel("2");
+        assert!(!request.cancelled.is_cancelled());
+        session.cancel("1");
+        assert!(request.cancelled.is_cancelled());
+        drop(request);
+        assert!(session.begin("1".into()).is_some());
+    }
+
+    #[test]
+    fn a_record_makes_the_session_again() {
+        let mut session = Session::new("g.1".into(), Version::V2025_06_18);
+        session.caller = Some("ann".into());
+        session.listing = Some(Listing::Search);
+        session.resources.lock().insert("agent://echo".to_owned());
+        let record = session.record("g");
+        let text = serde_json::to_string(&record).unwrap();
+        let record: SessionRecord = serde_json::from_str(&text).unwrap();
+        let again = Session::restored("g.1".into(), &record).unwrap();
+        assert_eq!(again.record("g"), record);
+    }
+}
