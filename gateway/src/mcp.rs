@@ -28,9 +28,7 @@ mod store;
 use std::{sync::Arc, time::Duration};
 
 use dynamic::DynamicClient;
-use mcp::{
-    Catalog, CatalogSnapshot, CatalogView, ToolCaller, mounted::MountClient, rpc::RpcError,
-};
+use mcp::{Catalog, CatalogSnapshot, CatalogView, ToolCaller, mounted::MountClient, rpc::RpcError};
 use serde_json::{Value, json};
 use service::Context;
 use tokio::sync::Semaphore;

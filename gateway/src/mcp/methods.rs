@@ -382,7 +382,11 @@ impl McpServer {
 
     /// Who may keep what is answered.
     fn cache_scope(&self) -> &'static str {
-        if self.access.is_open() { "public" } else { "private" }
+        if self.access.is_open() {
+            "public"
+        } else {
+            "private"
+        }
     }
 
     async fn task(

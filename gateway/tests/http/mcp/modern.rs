@@ -303,11 +303,8 @@ async fn pages_go_on_behind_a_name() {
 
 #[tokio::test]
 async fn a_large_mesh_is_searched() {
-    let (gateway, _echo) = with_echo(&[
-        ("mcp_always", "echo-agent"),
-        ("mcp_listing", "search"),
-    ])
-    .await;
+    let (gateway, _echo) =
+        with_echo(&[("mcp_always", "echo-agent"), ("mcp_listing", "search")]).await;
     let path = "/mcp";
     let list = read(modern_request(&gateway, path, "tools/list", json!({})))
         .await
@@ -345,7 +342,9 @@ async fn mcp_has_a_port_of_its_own() {
     let url = |path: &str| format!("http://127.0.0.1:{port}{path}");
     let client = reqwest::Client::builder().no_proxy().build().unwrap();
     let ping = json!({"jsonrpc": "2.0", "id": 1, "method": "ping"}).to_string();
-    let request = client.post(url("/mcp")).header("content-type", "application/json");
+    let request = client
+        .post(url("/mcp"))
+        .header("content-type", "application/json");
     let answer = read(request.body(ping)).await;
     assert_eq!(answer.json()["result"], json!({}));
     assert_eq!(read(client.get(url("/readyz"))).await.status, 200);

@@ -142,7 +142,10 @@ impl Issuer {
                 let mut request = [0; 4096];
                 stream.read(&mut request).await.ok();
                 let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n", body.len());
-                stream.write_all(format!("{head}{body}").as_bytes()).await.ok();
+                stream
+                    .write_all(format!("{head}{body}").as_bytes())
+                    .await
+                    .ok();
             }
         });
         Self {
@@ -180,21 +183,34 @@ async fn tokens_of_an_authorization_server_are_verified() {
         ("mcp_allowed_hosts", "127.0.0.1, mcp.example"),
     ])
     .await;
-    let metadata = gateway.get("/.well-known/oauth-protected-resource/mcp").await;
+    let metadata = gateway
+        .get("/.well-known/oauth-protected-resource/mcp")
+        .await;
     assert_eq!(metadata.status, 200);
     assert_eq!(metadata.json()["resource"], RESOURCE);
-    assert_eq!(metadata.json()["authorization_servers"], json!([issuer.url]));
+    assert_eq!(
+        metadata.json()["authorization_servers"],
+        json!([issuer.url])
+    );
     let refused = modern(&gateway, "tools/list", json!({})).await;
     assert_eq!(refused.status, 401);
     let challenge = refused.header("www-authenticate");
-    let url = "resource_metadata=\"http://localhost:3000/.well-known/oauth-protected-resource/mcp\"";
-    assert!(challenge.contains(url) && challenge.contains("mesh:read"), "{challenge}");
+    let url =
+        "resource_metadata=\"http://localhost:3000/.well-known/oauth-protected-resource/mcp\"";
+    assert!(
+        challenge.contains(url) && challenge.contains("mesh:read"),
+        "{challenge}"
+    );
     let good = json!({"alg": "ES256", "kid": "one"});
     let past = UNIX_EPOCH.elapsed().unwrap().as_secs() - 120;
     for (head, claims, status) in [
         (good.clone(), json!({}), 200),
         (good.clone(), json!({"aud": ["other", RESOURCE]}), 200),
-        (good.clone(), json!({"aud": "http://localhost:3000/other"}), 401),
+        (
+            good.clone(),
+            json!({"aud": "http://localhost:3000/other"}),
+            401,
+        ),
         (good.clone(), json!({"aud": null}), 401),
         (good.clone(), json!({"iss": "https://other.example"}), 401),
         (good.clone(), json!({"exp": past}), 401),
@@ -212,7 +228,12 @@ async fn tokens_of_an_authorization_server_are_verified() {
     let mut forged = issuer.token(good.clone(), json!({}));
     let unsigned = forged.rfind('.').unwrap() + 1;
     forged.truncate(unsigned);
-    assert_eq!(as_token(&gateway, &forged, "tools/list", json!({})).await.status, 401);
+    assert_eq!(
+        as_token(&gateway, &forged, "tools/list", json!({}))
+            .await
+            .status,
+        401
+    );
     // A scope for one tool is the right to this one.
     let _echo = crate::support::beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
     let named = issuer.token(good.clone(), json!({"scope": "mesh:tool:echo-agent"}));
@@ -227,5 +248,8 @@ async fn tokens_of_an_authorization_server_are_verified() {
     assert_eq!(lacks.status, 403);
     let challenge = lacks.header("www-authenticate");
     assert!(challenge.contains("insufficient_scope"), "{challenge}");
-    assert!(challenge.contains("scope=\"mesh:tool:echo-agent\""), "{challenge}");
+    assert!(
+        challenge.contains("scope=\"mesh:tool:echo-agent\""),
+        "{challenge}"
+    );
 }
