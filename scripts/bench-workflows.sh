@@ -138,7 +138,7 @@ fair() {
   : >"$KEPT/fair"
   local round busy
   for round in $(seq "$ROUNDS"); do
-    for busy in 0 20; do ours fair "${QUEUED:-10000}" 500 $busy | keep fair mesh "$round"; told fair; done
+    for busy in 0 20; do ours fair "${QUEUED:-12000}" 300 $busy | keep fair mesh "$round"; told fair; done
   done
 }
 
@@ -232,10 +232,10 @@ report() {
 
 	## A light owner beside a heavy one
 
-	The time from the call that creates a run to its first node, of an owner with one run at a time: alone, and while that many runs of
-	another owner are queued or under way. A node takes that many milliseconds.
+	The time from the call that creates a run to its first node, of an owner with one run at a time: alone, and beside those of
+	another owner who had that many queued when the runner began. A node takes that many milliseconds.
 
-	$(lines fair '| a node takes, ms | runs of the other | p50 ms alone | p99 ms alone | p50 ms beside | p99 ms beside | p99 / alone |' '"| \(.busy_ms) | \(.queued) | \(.alone_p50_ms | r(2)) | \(.alone_p99_ms | r(2)) | \(.p50_ms | r(2)) | \(.p99_ms | r(2)) | \(.p99_ms / .alone_p99_ms | r(2)) |"')
+	$(lines fair '| a node takes, ms | queued at first | queued at last | p50 ms alone | p99 ms alone | p50 ms beside | p99 ms beside | p99 / alone |' '"| \(.busy_ms) | \(.queued) | \(.left) | \(.alone_p50_ms | r(2)) | \(.alone_p99_ms | r(2)) | \(.p50_ms | r(2)) | \(.p99_ms | r(2)) | \(.p99_ms / .alone_p99_ms | r(2)) |"')
 
 	## \`for_each\`
 

@@ -105,7 +105,7 @@ enum Done {
     /// The leases, and whether the shards are still to be given up.
     Leased(Result<Vec<ShardLease>, Error>, bool),
     Shard(u16, u64, Result<ShardContent, Error>),
-    Queued(Result<intake::Taken, Error>),
+    Queued(usize, Result<intake::Taken, Error>),
     Inbox(Result<Vec<InboxItem>, Error>),
     Timers(Result<(Vec<TimerRow>, Option<u64>), Error>),
     Approvals(Result<bool, Error>),
@@ -137,6 +137,8 @@ pub(crate) struct Core {
     probing: Look,
     /// Whether queued runs were left because there are as many in memory as there may be.
     no_room: bool,
+    /// Whether there were as many queued runs as were taken, and so may be more.
+    more_queued: bool,
     /// What came for runs that are not in memory.
     waiting: HashMap<String, Vec<Incoming>>,
     to_load: VecDeque<String>,
@@ -183,6 +185,7 @@ impl Core {
             window: Window::default(),
             probing: Look::new(now),
             no_room: false,
+            more_queued: false,
             waiting: HashMap::new(),
             to_load: VecDeque::new(),
             loading: false,
@@ -354,7 +357,7 @@ impl Core {
         match done {
             Done::Leased(leased, release) => self.leased(leased, release),
             Done::Shard(shard, epoch, content) => self.shard_read(shard, epoch, content),
-            Done::Queued(taken) => self.queued_taken(taken),
+            Done::Queued(max, taken) => self.queued_taken(max, taken),
             Done::Inbox(items) => self.inbox_read(items),
             Done::Timers(due) => self.timers_read(due),
             Done::Approvals(due) => self.approvals_read(due),

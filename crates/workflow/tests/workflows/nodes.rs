@@ -155,11 +155,11 @@ fn an_attempt_that_has_an_answer_after_all_completes_its_node_if_no_other_follow
     world.fail("b", false);
     world.fail_unless_last("r.a.0.c1", false, answer(404));
     world.is(RunStatus::Failed);
-    let undone = world
+    let mut undone = world
         .events
         .iter()
         .filter(|event| event.kind == EventKind::Compensating);
-    assert_eq!(undone.last().unwrap().data["status"], "failed");
+    assert_eq!(undone.next_back().unwrap().data["status"], "failed");
 }
 
 #[test]

@@ -4,14 +4,15 @@ use std::{
     fs,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU64, Ordering},
+        atomic::{AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, bail};
 use discovery::backends::Memory;
-use runs::{NewRun, RunStore};
+use futures_util::{StreamExt as _, stream};
+use runs::{NewRun, RunFilter, RunStore};
 use serde_json::{Value, json};
 use service::ServerHandle;
 use tokio::task::JoinSet;
@@ -187,7 +188,7 @@ impl Bench {
     }
 
     /// How long a run of a light owner takes to its first node: alone, and beside so many queued runs of a
-    /// heavy one, whose number is kept. Each node takes so many milliseconds.
+    /// heavy one. Each node takes so many milliseconds.
     pub(crate) async fn fair(
         &mut self,
         queued: u64,
@@ -212,27 +213,29 @@ impl Bench {
             Ok(took)
         };
         let alone = light(&self.load).await?;
-        // Each of them ends and is followed by another one.
-        let mut heavy = JoinSet::new();
-        let stop = Arc::new(AtomicBool::new(false));
-        for _ in 0..queued {
-            let (load, graph, stop) = (Arc::clone(&self.load), graph.clone(), stop.clone());
-            heavy.spawn(async move {
-                while !stop.load(Ordering::Relaxed) {
-                    load.one(&graph, "workflow_completed").await?;
-                }
-                Ok::<_, anyhow::Error>(())
-            });
+        if let Some(runner) = self.runner.take() {
+            runner.drain().await;
         }
-        // They come faster than they are carried out.
-        tokio::time::sleep(Duration::from_secs(5)).await;
+        let creating = (0..queued).map(|_| self.load.create_one("heavy", &graph));
+        let mut creating = stream::iter(creating).buffer_unordered(256);
+        while let Some(created) = creating.next().await {
+            created?;
+        }
+        drop(creating);
+        let mut begun = steps.begun.subscribe();
+        let seen = *begun.borrow_and_update();
+        self.runner = Some(start_runner(&self.set).await);
+        begun.wait_for(|count| *count > seen + 1_000).await?;
         println!("begin");
         let beside = light(&self.load).await?;
         println!("end");
-        stop.store(true, Ordering::Relaxed);
-        heavy.shutdown().await;
+        let left = RunFilter {
+            owner: Some("heavy".to_owned()),
+            status: Some("QUEUED".to_owned()),
+            ..RunFilter::default()
+        };
         Ok(json!({
-            "n": count, "queued": queued, "busy_ms": busy,
+            "n": count, "queued": queued, "left": self.load.store.count(&left).await?, "busy_ms": busy,
             "alone_p50_ms": quantile(&alone, 0.5), "alone_p99_ms": quantile(&alone, 0.99),
             "p50_ms": quantile(&beside, 0.5), "p99_ms": quantile(&beside, 0.99),
         }))
@@ -299,6 +302,11 @@ impl Load {
         };
         self.store.create_run(&run, 0).await?;
         Ok(())
+    }
+
+    /// Creates a run of an owner, and follows it no further.
+    async fn create_one(&self, owner: &str, graph: &str) -> anyhow::Result<()> {
+        self.create(owner, &runs::new_id(), graph).await
     }
 
     /// Creates one run, and answers how long it took until its event.

@@ -20,6 +20,10 @@ const PROBE: Duration = Duration::from_millis(50);
 const DEPTH: std::ops::RangeInclusive<u64> = 4..=24;
 /// The bounds of a [`Window`] that the keys do not bound.
 const WINDOW: (usize, usize) = (16, 100_000);
+/// While transactions are shorter there is room for more; while they are longer, everybody waits for them.
+const COMMIT: std::ops::RangeInclusive<f64> = 0.006..=0.012;
+/// Long transactions alone do not make a window smaller than this: with fewer nodes each would do less.
+const ENOUGH: usize = 64;
 
 /// A run in memory.
 pub(super) struct ActiveRun {
@@ -66,27 +70,46 @@ impl JobState {
 #[derive(Debug)]
 pub(super) struct Window {
     size: usize,
+    /// How long transactions take of late, in seconds.
+    commit: f64,
     /// How many nodes are held because of it.
     pub(super) held: usize,
 }
 
 impl Default for Window {
     fn default() -> Self {
-        Self { size: 64, held: 0 }
+        Self {
+            size: ENOUGH,
+            commit: 0.0,
+            held: 0,
+        }
     }
 }
 
 impl Window {
+    /// A transaction took so many seconds.
+    pub(super) fn committed(&mut self, seconds: f64) {
+        self.commit += (seconds - self.commit) / 8.0;
+    }
+
     /// So many jobs wait in the queue.
     fn observe(&mut self, depth: u64) {
-        self.size = if depth < *DEPTH.start() {
-            self.size * 2
-        } else if depth > *DEPTH.end() {
-            self.size * 3 / 4
+        let size = self.size;
+        self.size = if depth > *DEPTH.end() {
+            size * 3 / 4
+        } else if self.commit > *COMMIT.end() {
+            (size * 3 / 4).max(ENOUGH.min(size))
+        } else if depth < *DEPTH.start() && self.commit < *COMMIT.start() {
+            size * 2
         } else {
-            self.size
+            size
         }
         .clamp(WINDOW.0, WINDOW.1);
+    }
+
+    /// Whether so many nodes are held that more runs of the same owners would only wait, too.
+    pub(super) fn is_full(&self) -> bool {
+        self.held > self.size
     }
 }
 
@@ -266,5 +289,18 @@ mod tests {
             window.observe(0);
         }
         assert_eq!(window.size, WINDOW.1);
+        // What the runner stores itself takes long: the workers are not what is waited for.
+        for _ in 0..40 {
+            window.committed(0.03);
+        }
+        for _ in 0..40 {
+            window.observe(0);
+        }
+        assert_eq!(window.size, ENOUGH);
+        for _ in 0..40 {
+            window.committed(0.002);
+        }
+        window.observe(0);
+        assert_eq!(window.size, 2 * ENOUGH);
     }
 }

@@ -288,6 +288,7 @@ impl Core {
         self.commits.latest = batch.runs;
         if batch.runs > 0 {
             self.env.metrics.committed(batch.runs, took.as_secs_f64());
+            self.window.committed(took.as_secs_f64());
         }
         let mut stored = HashSet::new();
         for (commit, outcome) in batch.commits.iter().zip(outcomes) {
@@ -312,6 +313,7 @@ impl Core {
                 self.follow_up(after);
             }
         }
+        self.take_more();
     }
 
     /// A run that the store refuses fails, so that it does not hinder the others.

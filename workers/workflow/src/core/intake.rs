@@ -17,8 +17,14 @@ use crate::{
     outcome::Ended,
 };
 
-/// The most of each that are taken at once.
-const QUEUED: usize = 256;
+/// The most of each that are taken at once. Runs begin together and are stored together, and whoever comes
+/// meanwhile waits for that.
+const QUEUED: usize = 64;
+/// The same of queued runs while others wait to be stored or sent: owners are served in turn, so that these are
+/// of all of them.
+const QUEUED_BESIDE: usize = 8;
+/// Runs that wait to be stored while that is so.
+const CROWDED: usize = 96;
 const COMMANDS: usize = 1_000;
 const TIMERS: usize = 1_000;
 /// A run that was queued for longer may have been called off meanwhile.
@@ -44,11 +50,14 @@ impl Core {
         // Those that were called off before this look are not in it.
         self.called_off.retain(|_, stored| !*stored);
         let (env, limits) = (Arc::clone(&self.env), self.owner_limits());
+        let max = room.min(match self.is_crowded() {
+            true => QUEUED_BESIDE,
+            false => QUEUED,
+        });
         self.tasks.spawn(async move {
-            let max = room.min(QUEUED);
             let records = match env.store.take_queued(&leases, &limits, max).await {
                 Ok(records) => records,
-                Err(error) => return Done::Queued(Err(error)),
+                Err(error) => return Done::Queued(max, Err(error)),
             };
             // Those that waited may have been called off meanwhile, which comes before their first step.
             let now = clock::now();
@@ -60,11 +69,23 @@ impl Core {
                 false => Vec::new(),
             };
             let (runs, broken) = read_surely(&env, records).await;
-            Done::Queued(Ok((runs, broken, items)))
+            Done::Queued(max, Ok((runs, broken, items)))
         });
     }
 
-    pub(super) fn queued_taken(&mut self, taken: Result<Taken, Error>) {
+    /// More runs are taken as soon as there is nothing that they would wait for.
+    pub(super) fn take_more(&mut self) {
+        if self.more_queued && !self.is_crowded() {
+            self.queued.by(Instant::now());
+        }
+    }
+
+    /// Whether more runs would only wait in memory, and make those of others wait.
+    fn is_crowded(&self) -> bool {
+        self.window.is_full() || self.changes.len() + self.commits.under_way() > CROWDED
+    }
+
+    pub(super) fn queued_taken(&mut self, max: usize, taken: Result<Taken, Error>) {
         let now = Instant::now();
         let (runs, broken, items) = match taken {
             Ok(taken) => taken,
@@ -76,8 +97,13 @@ impl Core {
                 return self.lose_all("store");
             }
         };
-        let full = runs.len() + broken.len() >= QUEUED;
-        self.queued.again(if full { now } else { now + FALLBACK });
+        let full = runs.len() + broken.len() >= max;
+        self.more_queued = full;
+        self.queued.again(match full {
+            true if self.is_crowded() => now + NO_ROOM,
+            true => now,
+            false => now + FALLBACK,
+        });
         for InboxItem { number, command } in items {
             let run_id = command.run_id.clone();
             let shard = runs::shard_of(&run_id);

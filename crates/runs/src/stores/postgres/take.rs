@@ -22,7 +22,8 @@ const RANKS: i16 = 8;
 
 /// One statement chooses queued runs, marks them and reads them. `$1` is the most, `$2` the epochs of the
 /// shards, `$3` the last owner that was served of each rank, `$4` how many runs an owner may have under way,
-/// `$5` the time, `$6` how many owners are looked at.
+/// `$5` the time, `$6` how many owners are looked at, `$7` is false: written out it would be made another
+/// condition, which is not that of the index.
 ///
 /// - `pair`: each rank and owner with queued runs, by steps along the index.
 /// - `turn`: in whose turn it is, and how many runs of each are looked at; `seen` is the last one.
@@ -59,7 +60,7 @@ const TAKE: &str = "
                 ORDER BY t.rank, c.child DESC, c.submitted_at, c.run_id) AS begun
         FROM turn t, LATERAL (
             (SELECT r.run_id, r.shard, true AS child, r.submitted_at FROM run r
-             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = false
+             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = $7
                  AND ($2::int8[])[r.shard + 1] IS NOT NULL ORDER BY r.submitted_at, r.run_id LIMIT t.most)
             UNION ALL
             (SELECT r.run_id, r.shard, false, r.submitted_at FROM run r
@@ -130,7 +131,11 @@ async fn try_take(
         LEFT JOIN marked r ON true LEFT JOIN node h ON h.run_id = r.run_id AND h.key = '' ORDER BY r.place"
     );
     let call = Call::new(sql).with(count(max)).with(epochs).with(last);
-    let call = call.with(limit).with(int(clock::now())).with(OWNERS);
+    let call = call
+        .with(limit)
+        .with(int(clock::now()))
+        .with(OWNERS)
+        .with(false);
     let rows = session.rows(call).await?;
     let mut next = LastServed::new();
     // Those that were looked at in vain are not looked at again before the others.
