@@ -6,6 +6,10 @@ use super::{list_services::ServiceWord, prelude::*};
 
 /// What the catalog has of the mesh.
 #[derive(Debug, Serialize, ToSchema)]
+#[schema(example = json!({"ready": true, "services": [{"service": "orders", "public_id": "orders", "kind": "service",
+    "mode": "shop.Orders/*", "tools": 1, "names": ["orders__Orders_Get"], "problem": null,
+    "left_out": [{"method": "shop.Orders/ListOrders",
+        "reason": "no pattern takes Register… and List…: name it in `mcp`"}]}]}))]
 pub(super) struct McpServices {
     /// Whether every service that the registry knew at first has been asked.
     ready: bool,
@@ -15,10 +19,6 @@ pub(super) struct McpServices {
 
 /// Which tools of a service clients of MCP see.
 #[derive(Debug, Serialize, ToSchema)]
-#[schema(example = json!({"service": "orders", "public_id": "orders", "kind": "service",
-    "mode": "shop.Orders/*", "tools": 1, "names": ["orders__Orders_Get"], "problem": null,
-    "left_out": [{"method": "shop.Orders/ListOrders",
-        "reason": "no pattern takes Register… and List…: name it in `mcp`"}]}))]
 pub(super) struct McpServiceView {
     /// Its Consul name.
     #[schema(example = "agent-echo")]
