@@ -17,7 +17,7 @@ NAME = "agentplatform.ToolService"
 
 def operation(name, *parameters):
     parameters = [pb.ToolParameter(name=it, type=kind, description=it) for it, kind in parameters]
-    return pb.ToolOperation(name=name, description=f"The suite's {name}", parameters=parameters, idempotent=True)
+    return pb.ToolOperation(name=name, description=f"The suite's {name}", parameters=parameters, idempotent={"value": True})
 
 
 OPERATIONS = [
