@@ -125,7 +125,10 @@ async fn own_and_foreign_services_are_described_with_their_imports() {
     let answers = ask(&url, "v1", questions).await;
     assert_eq!(
         files(&answers[0]),
-        ["agentplatform:agentplatform/agentplatform.proto"]
+        [
+            "agentplatform:agentplatform/agentplatform.proto",
+            "google.protobuf:google/protobuf/wrappers.proto"
+        ]
     );
     assert_eq!(files(&answers[1]), ["shop:shop.proto", "shop:common.proto"]);
     assert_eq!(files(&answers[2]), ["bank:bank.proto", "bank:common.proto"]);
