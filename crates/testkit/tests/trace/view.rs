@@ -53,6 +53,11 @@ pub(crate) fn by_id<'a>(trace: &'a Value, id: &str) -> Option<&'a Value> {
     spans(trace).find(|span| span["spanID"] == id)
 }
 
+/// Whether the parents of all its spans have been exported: each program exports when it wants.
+pub(crate) fn is_whole(trace: &Value) -> bool {
+    spans(trace).all(|span| parent(span).is_none_or(|id| by_id(trace, id).is_some()))
+}
+
 /// The services and operations of a span and its ancestors.
 pub(crate) fn ancestry(trace: &Value, from: &Value) -> Vec<String> {
     let mut chain = Vec::new();

@@ -5,7 +5,7 @@ use std::time::Duration;
 use mesh_testkit::{Jaeger, JobMesh, Postgres, Program, until};
 use serde_json::{Value, json};
 
-use crate::view::{EXPORTED, ancestry, operation, spans, tag};
+use crate::view::{EXPORTED, ancestry, is_whole, operation, spans, tag};
 
 /// Longer than a run takes on a busy machine.
 const PATIENCE: Duration = Duration::from_secs(40);
@@ -40,9 +40,9 @@ async fn a_run_of_a_workflow_is_one_trace_with_the_jobs_of_its_nodes_below_it() 
     let count = |trace: &Value, name: &str| spans(trace).filter(|it| operation(it) == name).count();
     until("the run is one trace", PATIENCE + EXPORTED, async || {
         let traces = jaeger.traces("workflow-runner").await;
-        let trace = traces
-            .into_iter()
-            .find(|trace| count(trace, "workflow inline") == 1 && count(trace, "job call") == 2)?;
+        let trace = traces.into_iter().find(|trace| {
+            is_whole(trace) && count(trace, "workflow inline") == 1 && count(trace, "job call") == 2
+        })?;
         let of = |name: &str| {
             spans(&trace)
                 .filter(|it| operation(it) == name)
