@@ -273,7 +273,12 @@ mod tests {
             "agentplatform.TaskRequest.agent_id",
             "agentplatform.TaskRequest.ParametersEntry",
         ] {
-            assert_eq!(names(it.file_containing(symbol)).len(), 1, "{symbol}");
+            let files = names(it.file_containing(symbol));
+            let expected = [
+                "agentplatform/agentplatform.proto",
+                "google/protobuf/wrappers.proto",
+            ];
+            assert_eq!(files, expected, "{symbol}");
         }
         assert_eq!(it.file_containing("agentplatform.Nobody"), None);
     }
