@@ -27,7 +27,12 @@ check 'lints' cargo clippy --workspace --all-targets --locked -q -- -D warnings
 check 'log macros' cargo test --locked -q -p mesh-telemetry --test log_macros
 check 'dependencies' cargo-deny --log-level error check bans licenses sources
 # Advisories are a Git repository elsewhere, which not every machine reaches: they are checked where they were fetched.
-if compgen -G "${CARGO_HOME:-$HOME/.cargo}/advisory-dbs/*" >/dev/null; then
+# A fetch that failed leaves a lock file or half a repository, which is none.
+advisories_are_here() {
+  local db; for db in "${CARGO_HOME:-$HOME/.cargo}"/advisory-dbs/*/; do git --git-dir="$db/.git" show -s HEAD >/dev/null 2>&1 && return; done
+  return 1
+}
+if advisories_are_here; then
   check 'advisories' cargo-deny --offline --log-level error check advisories
 else
   say 'check: advisories left out: no database of them is here; fetch it with: .tools/bin/cargo-deny fetch db'
