@@ -314,3 +314,52 @@ async fn nothing_to_do_is_a_few_statements_a_second() {
     let after = transactions().await;
     assert!(after - before <= 12, "{} in 6 s", after - before);
 }
+
+#[tokio::test]
+async fn a_take_that_was_planned_for_a_short_queue_does_not_read_all_of_a_long_one() {
+    let server = Postgres::start().await;
+    let address = server.database().await;
+    let store = open(&address, &options()).unwrap();
+    let leases = lease(&*store, "r").await;
+    let (client, connection) = tokio_postgres::connect(&address, tokio_postgres::NoTls)
+        .await
+        .unwrap();
+    let mut tasks = tokio::task::JoinSet::new();
+    tasks.spawn(async move { connection.await.unwrap() });
+    let queue = async |count: usize| {
+        let mut creating = tokio::task::JoinSet::new();
+        for _ in 0..count {
+            let store = store.clone();
+            creating.spawn(async move { create(&*store, &new_run("heavy")).await });
+        }
+        creating.join_all().await;
+    };
+    let limits = |max_running_runs| mesh_runs::OwnerLimits { max_running_runs };
+    let take = async |limit| {
+        let limits = limits(limit);
+        let taken = store.take_queued(&leases, &limits, 64).await.unwrap();
+        // What a connection read it tells by the second.
+        tokio::time::sleep(Duration::from_millis(1_100)).await;
+        taken.len()
+    };
+    let read = async || {
+        let sql = "SELECT sum(idx_tup_read)::int8 FROM pg_stat_user_indexes WHERE relname = 'run'";
+        client
+            .query_one(sql, &[])
+            .await
+            .unwrap()
+            .get::<_, i64>(0)
+    };
+    // Both statements are planned while no run is queued, and the tables are known to be small.
+    queue(20).await;
+    assert_eq!(take(0).await, 20);
+    client.batch_execute("ANALYZE").await.unwrap();
+    assert_eq!((take(0).await, take(1_000_000).await), (0, 0));
+    queue(2_000).await;
+    assert_eq!(take(0).await, 64);
+    let before = read().await;
+    assert_eq!((take(0).await, take(0).await), (64, 64));
+    // One may still be on its way.
+    let read = read().await - before;
+    assert!(read < 2_000, "{read} entries of indexes for 128 runs");
+}
