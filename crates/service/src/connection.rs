@@ -77,7 +77,7 @@ enum Closing {
 
 /// Runs a connection to its end. `shut` makes it finish the calls in flight.
 pub(crate) async fn drive<C, E>(
-    connection: C,
+    mut connection: Pin<Box<C>>,
     shut: impl Fn(Pin<&mut C>),
     watch: Option<ConnectionMonitor>,
     lifetime: Lifetime,
@@ -85,7 +85,6 @@ pub(crate) async fn drive<C, E>(
     C: Future<Output = Result<(), E>>,
     E: std::fmt::Display,
 {
-    let mut connection = Box::pin(connection);
     let mut watch = watch;
     let mut closing = Closing::No;
     let age = after(lifetime.age, rand::random_range(0.9..=1.1));

@@ -117,12 +117,12 @@ pub(crate) fn serve<B: HttpBody>(
 }
 
 /// Serves one connection to its end.
-async fn connection<B: HttpBody>(
+fn connection<B: HttpBody>(
     port: Port,
     accepted: Accepted,
     active: ActiveTasks,
     service: impl HttpService<B>,
-) {
+) -> impl Future<Output = ()> + Send {
     let Accepted {
         stream,
         peer,
@@ -149,7 +149,7 @@ async fn connection<B: HttpBody>(
         header_bytes: limits.header_bytes,
         unread: limits.body,
     };
-    port.run(stream, Some(monitor), options, service).await;
+    port.run(stream, Some(monitor), options, service)
 }
 
 impl Listener for HttpListener {

@@ -135,13 +135,16 @@ impl Port {
     }
 
     /// Runs one connection to its end. One without a monitor is in-process, and has no maximum age.
-    pub(crate) async fn run<I, S, B>(
+    ///
+    /// What it is made of is no part of the future: a program may have many idle connections.
+    pub(crate) fn run<I, S, B>(
         self,
         stream: I,
         monitor: Option<ConnectionMonitor>,
         options: HttpOptions,
         service: S,
-    ) where
+    ) -> impl Future<Output = ()> + Send
+    where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -179,7 +182,8 @@ impl Port {
             abort: self.abort,
         };
         let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        drive(connection, |it| it.graceful_shutdown(), monitor, lifetime).await;
+        let connection = Box::pin(connection.into_owned());
+        drive(connection, |it| it.graceful_shutdown(), monitor, lifetime)
     }
 
     /// Runs a task that the drain waits for.
