@@ -145,7 +145,6 @@ fn connection<B: HttpBody>(
         }
     });
     let options = HttpOptions {
-        http2_only: false,
         header_bytes: limits.header_bytes,
         unread: limits.body,
     };

@@ -184,7 +184,6 @@ where
         }
     });
     let options = HttpOptions {
-        http2_only: true,
         header_bytes: port.limits.header_bytes.saturating_mul(METADATA_HEADROOM),
         unread: Duration::ZERO,
     };
