@@ -134,7 +134,7 @@ impl TargetChannel {
         if let Some(instance) = instance.and_then(|value| value.to_str().ok()) {
             *self.instance.lock() = Some(instance.into());
         }
-        Ok(answer)
+        Ok(proto::details::checked(answer))
     }
 }
 
