@@ -86,7 +86,7 @@ impl Mesh {
             return run(call(body), picked).await;
         };
         // Few calls are hedged, and hedging is large.
-        let hedged = async move {
+        let hedged = async {
             match hedge::collect(body, options.retry_buffer, delay).await {
                 Collected::All(bytes) => {
                     let call = call(tonic::body::Body::empty());
