@@ -123,7 +123,7 @@ contextforge_started() { # SERVER: its address is $CONTEXTFORGE, its token in TO
   local port; port=$(free_port)
   export JWT_SECRET_KEY=a-secret-of-the-bench-and-nobody-else-000 AUTH_REQUIRED=true MCP_CLIENT_AUTH_ENABLED=true PLATFORM_ADMIN_EMAIL=admin@example.com \
     PLATFORM_ADMIN_PASSWORD=a-Password-of-1-bench DATABASE_URL="sqlite:///$WORK/contextforge.db" LOG_LEVEL=ERROR HOST=127.0.0.1 PORT="$port" \
-    PYTHONPATH="$FORGE" MCPGATEWAY_UI_ENABLED=false SSRF_ALLOW_LOCALHOST=true SSRF_ALLOW_PRIVATE_NETWORKS=true
+    PYTHONPATH="$FORGE" RATE_LIMITING_ENABLED=false MCPGATEWAY_UI_ENABLED=false SSRF_ALLOW_LOCALHOST=true SSRF_ALLOW_PRIVATE_NETWORKS=true
   ( cd "$WORK" && exec "$OLDPWD/.venv/bin/python" -m uvicorn mcpgateway.main:app --host 127.0.0.1 --port "$port" --log-level error ) >"$WORK/contextforge.log" 2>&1 &
   FORGE_ID=$!; RUNNING+=("$FORGE_ID")
   TOKEN=$(cd "$WORK" && "$OLDPWD/.venv/bin/python" -m mcpgateway.utils.create_jwt_token --username admin@example.com --exp 10080 --secret "$JWT_SECRET_KEY")
