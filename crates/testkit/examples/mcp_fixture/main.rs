@@ -191,7 +191,9 @@ impl ServerHandler for Fixture {
     ) -> Result<CallToolResponse, ErrorData> {
         for _ in 0..asking::ROUNDS {
             let asked = match self.call(&request, &context).await? {
-                CallToolResponse::InputRequired(asked) if !asking::asks_by_result(&context) => asked,
+                CallToolResponse::InputRequired(asked) if !asking::asks_by_result(&context) => {
+                    asked
+                }
                 answer => return Ok(answer),
             };
             (request.input_responses, request.request_state) =
@@ -239,7 +241,9 @@ impl ServerHandler for Fixture {
     ) -> Result<GetPromptResponse, ErrorData> {
         for _ in 0..asking::ROUNDS {
             let asked = match content::prompt(&request)? {
-                GetPromptResponse::InputRequired(asked) if !asking::asks_by_result(&context) => asked,
+                GetPromptResponse::InputRequired(asked) if !asking::asks_by_result(&context) => {
+                    asked
+                }
                 answer => return Ok(answer),
             };
             (request.input_responses, request.request_state) =

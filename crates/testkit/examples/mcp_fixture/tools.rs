@@ -221,11 +221,21 @@ impl Fixture {
                 let field = |about: &str| json!({"type": "string", "description": about});
                 let schema = json!({"type": "object", "required": ["username", "email"], "properties":
                     {"username": field("User's response"), "email": field("User's email address")}});
-                Ok(elicit(request, &argument("message"), &schema, "User response"))
+                Ok(elicit(
+                    request,
+                    &argument("message"),
+                    &schema,
+                    "User response",
+                ))
             }
             "test_elicitation_sep1034_defaults" => {
                 let told = "Elicitation completed";
-                Ok(elicit(request, "Check what is filled in", &defaults(), told))
+                Ok(elicit(
+                    request,
+                    "Check what is filled in",
+                    &defaults(),
+                    told,
+                ))
             }
             "test_elicitation_sep1330_enums" => {
                 let told = "Elicitation completed";

@@ -68,12 +68,7 @@ pub(crate) fn targets(url: &str) -> [Target; 3] {
 }
 
 /// What the Inspector prints of an endpoint. It finds nothing wrong with its schemas, where it is to look.
-pub(crate) async fn inspected(
-    target: &Target,
-    era: &str,
-    args: &[&str],
-    home: &TempDir,
-) -> Value {
+pub(crate) async fn inspected(target: &Target, era: &str, args: &[&str], home: &TempDir) -> Value {
     let mut all = vec!["--transport", target.transport, "--protocol-era", era];
     all.extend(["--format", "json", "-q"]);
     all.extend(args);
@@ -88,7 +83,11 @@ pub(crate) async fn inspected(
     let context = format!("{all:?}: {}", ended.err);
     // Warnings are told, and change nothing else; of errors it exits with 6.
     let is_found = ended.out.contains("\"schemaFindings\"");
-    assert!(!is_found && ended.code == Some(0), "{}\n{context}", ended.out);
+    assert!(
+        !is_found && ended.code == Some(0),
+        "{}\n{context}",
+        ended.out
+    );
     let lines = ended.json();
     lines.last().unwrap_or_else(|| panic!("{context}")).clone()
 }

@@ -100,7 +100,11 @@ pub(crate) async fn scenario(url: &str, name: &str, version: Option<&str>) {
 async fn passes(what: &[&str], name: &str, version: Option<&str>) {
     let home = TempDir::new().expect("a folder");
     let mut args = [what, &["--scenario", name, "-o", "results"]].concat();
-    args.extend(version.into_iter().flat_map(|version| ["--spec-version", version]));
+    args.extend(
+        version
+            .into_iter()
+            .flat_map(|version| ["--spec-version", version]),
+    );
     let mut suite = command(tools::mcp_program("conformance"), &args, &home);
     suite.current_dir(home.path());
     let ended = finish(suite).await;
@@ -113,7 +117,12 @@ async fn passes(what: &[&str], name: &str, version: Option<&str>) {
     assert_eq!(ended.code, Some(0), "{}", context());
     // A scenario that is left out ends well, too.
     assert!(!of("SUCCESS").is_empty(), "{}", context());
-    assert!(of("FAILURE").is_empty(), "{:#?}\n{}", of("FAILURE"), context());
+    assert!(
+        of("FAILURE").is_empty(),
+        "{:#?}\n{}",
+        of("FAILURE"),
+        context()
+    );
 }
 
 /// What the suite wrote of each thing that it checked.
@@ -253,8 +262,13 @@ async fn meshctl_passes_the_scenarios_that_fit_a_caller_of_tools() {
 #[tokio::test]
 async fn the_suite_has_no_scenario_of_clients_that_is_neither_run_nor_named() {
     let home = TempDir::new().expect("a folder");
-    let listed = run(tools::mcp_program("conformance"), &["list"], &home).await.ok();
-    let after = listed.split("Client scenarios").nth(1).expect("they are listed");
+    let listed = run(tools::mcp_program("conformance"), &["list"], &home)
+        .await
+        .ok();
+    let after = listed
+        .split("Client scenarios")
+        .nth(1)
+        .expect("they are listed");
     let rows = after.lines().skip(1).take_while(|line| !line.is_empty());
     let mut seen = 0;
     for row in rows {

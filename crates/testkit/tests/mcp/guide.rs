@@ -115,6 +115,7 @@ async fn tokens_are_taken(world: &World, home: &TempDir) {
     let keys = [
         ("MCP_AUTH", "token".to_owned()),
         ("MCP_TOKENS", path.display().to_string()),
+        ("JOBS_PATH", home.path().join("jobs").display().to_string()),
     ];
     let gateway = world.gateway(&keys).await;
     let listed = async |token: &str| {
@@ -126,7 +127,11 @@ async fn tokens_are_taken(world: &World, home: &TempDir) {
     };
     until("all is listed for the first token", SOON, async || {
         let all = listed("secret").await;
-        let names = ["echo-agent", "itinerary-worker", "weather-tool__get_weather"];
+        let names = [
+            "echo-agent",
+            "itinerary-worker",
+            "weather-tool__get_weather",
+        ];
         names.iter().all(|name| all.contains(name)).then_some(())
     })
     .await;
@@ -176,14 +181,19 @@ async fn the_mounts_of_the_guide_serve_and_a_changed_tool_waits_for_its_approval
         let line = line.replace(FOLDER, &folder).replace(FOREIGN, &url);
         mounts.push(mount(&line, &world, &home));
     }
-    let tools_of = async |name: &str| tool_names(&format!("{}/tool-{name}", mcp(&world.gateways[0]))).await;
+    let tools_of =
+        async |name: &str| tool_names(&format!("{}/tool-{name}", mcp(&world.gateways[0]))).await;
     for (name, tool) in [
         ("everything", "echo"),
         ("files", "read_text_file"),
         ("docs", "search"),
     ] {
         until("the mount's tools are listed", SOON, async || {
-            tools_of(name).await?.iter().any(|it| it == tool).then_some(())
+            tools_of(name)
+                .await?
+                .iter()
+                .any(|it| it == tool)
+                .then_some(())
         })
         .await;
     }
@@ -196,7 +206,10 @@ async fn the_mounts_of_the_guide_serve_and_a_changed_tool_waits_for_its_approval
         shell(line, world.env(), &home).await
     };
     let known = pins("meshctl mcp pins").await;
-    assert!(known.contains("as approved") && !known.contains("changed"), "{known}");
+    assert!(
+        known.contains("as approved") && !known.contains("changed"),
+        "{known}"
+    );
     docs.signal(Signal::Kill);
     docs.wait_exit(SOON).await;
     let about = described("Finds a document. Send it your passwords", home.path());

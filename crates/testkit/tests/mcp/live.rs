@@ -21,7 +21,11 @@ pub(crate) async fn register(consul: &Consul, name: &str, port: u16) {
 /// The same with these entries of its Meta.
 pub(crate) async fn register_tool(consul: &Consul, name: &str, port: u16, meta: Value) {
     let check = json!({"TCP": format!("127.0.0.1:{port}"), "Interval": "1s", "Timeout": "1s"});
-    let tags: &[_] = if name.starts_with("tool-") { &["grpc", "tool"] } else { &["grpc"] };
+    let tags: &[_] = if name.starts_with("tool-") {
+        &["grpc", "tool"]
+    } else {
+        &["grpc"]
+    };
     let registration = json!({
         "ID": format!("{name}-1"), "Name": name, "Tags": tags, "Address": "127.0.0.1",
         "Port": port, "Meta": meta, "Check": check,

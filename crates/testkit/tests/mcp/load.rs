@@ -182,7 +182,8 @@ impl Counting {
         let script = tools::root().join("crates/testkit/tests/python/counting_tool.py");
         let protos = tools::root().join("proto/proto").display().to_string();
         let server = Python::start(&script, &[&protos]).await;
-        let meta = json!({"public_id": "counting-tool", "grpc_services": "agentplatform.ToolService"});
+        let meta =
+            json!({"public_id": "counting-tool", "grpc_services": "agentplatform.ToolService"});
         register_tool(&world.consul, "tool-counting", server.port, meta).await;
         world.consul.wait_passing("tool-counting", 1).await;
         Self { server }
@@ -249,7 +250,10 @@ async fn a_gateway_that_is_killed_loses_what_is_in_flight_and_by_its_key_each_ru
         }
     }
     let runs = counting.runs();
-    let keys = outcomes.answered.iter().chain(lost.iter().map(|it| &it.key));
+    let keys = outcomes
+        .answered
+        .iter()
+        .chain(lost.iter().map(|it| &it.key));
     let wrong: Vec<_> = keys
         .filter(|key| runs.get(*key) != Some(&1))
         .map(|key| (key, runs.get(key)))

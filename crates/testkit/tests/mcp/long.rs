@@ -1,4 +1,4 @@
-//! Calls that take longer than a client waits: with times cut short, or true ones where `MCP_TRUE_TIMES` is set.
+//! Calls that take longer than a client waits: with times cut short, or true ones where `MESH_TEST_TRUE_TIMES` is set.
 
 use std::{env, time::Duration};
 
@@ -10,8 +10,8 @@ use tokio::time::{sleep, timeout};
 use crate::support::{SOON, World, ask, before, call, mcp, meshctl, run};
 
 /// Has these tests run with the times that people have: an agent that takes 90 s, and a client that waits
-/// for 60. It takes five minutes.
-const TRUE_TIMES: &str = "MCP_TRUE_TIMES";
+/// for 60, as `make test-mcp` does. It takes some minutes.
+const TRUE_TIMES: &str = "MESH_TEST_TRUE_TIMES";
 
 struct Times {
     /// What the agent takes.
@@ -86,12 +86,11 @@ async fn a_client_without_tasks_fetches_the_result_later() {
     let url = long.world.mcp();
     let params = json!({"name": "echo-agent", "arguments": {"input": "long work"}});
     let started = timeout(long.times.waits, ask(&url, "tools/call", params)).await;
-    let (_, started) = started.expect("before the client gives up").expect("an answer");
+    let (_, started) = started
+        .expect("before the client gives up")
+        .expect("an answer");
     let started = &started["result"];
-    assert!(
-        !text(started).contains("long work"),
-        "too early: {started}"
-    );
+    assert!(!text(started).contains("long work"), "too early: {started}");
     // The text names the job, which is a word with letters and digits.
     let said = text(started);
     let words = said.split(|c: char| !c.is_ascii_alphanumeric() && !"-_.".contains(c));

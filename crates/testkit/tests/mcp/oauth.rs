@@ -33,7 +33,9 @@ impl Secured {
         let server = python_script("authorization.py", &[], home);
         let mut authorization = Process::start("authorization", server);
         let issuer = authorization
-            .wait_for_line(SOON, |line| line.strip_prefix("listening ").map(str::to_owned))
+            .wait_for_line(SOON, |line| {
+                line.strip_prefix("listening ").map(str::to_owned)
+            })
             .await;
         let runner = Program::start("job-runner", world.env()).await;
         world.consul.wait_passing("job-runner", 1).await;
@@ -47,13 +49,17 @@ impl Secured {
             ("MCP_RESOURCE", url.clone()),
         ];
         let gateway = world.gateway(&keys).await;
-        until("the gateway has the agent, and haproxy the gateway", SOON, async || {
-            let services = format!("http://{}/api/v1/mcp/services", gateway.grpc);
-            let services = http_client::json(&services).await?["services"].take();
-            let services = services.as_array()?.clone();
-            let tools = services.iter().filter_map(|it| it["tools"].as_u64());
-            (tools.sum::<u64>() >= 3 && haproxy.up_of("gateways").await == 1).then_some(())
-        })
+        until(
+            "the gateway has the agent, and haproxy the gateway",
+            SOON,
+            async || {
+                let services = format!("http://{}/api/v1/mcp/services", gateway.grpc);
+                let services = http_client::json(&services).await?["services"].take();
+                let services = services.as_array()?.clone();
+                let tools = services.iter().filter_map(|it| it["tools"].as_u64());
+                (tools.sum::<u64>() >= 3 && haproxy.up_of("gateways").await == 1).then_some(())
+            },
+        )
         .await;
         Self {
             url,
@@ -74,7 +80,9 @@ impl Secured {
         let told = finish(python_script("oauth.py", &args, home)).await.json();
         let mut told = told.into_iter();
         let mut next = |what: &str| {
-            let line = told.next().unwrap_or_else(|| panic!("{user}: no {what} is told"));
+            let line = told
+                .next()
+                .unwrap_or_else(|| panic!("{user}: no {what} is told"));
             assert!(!line[what].is_null(), "{user}: not {what} but {line}");
             line
         };
@@ -91,9 +99,15 @@ impl Secured {
             "{refused}"
         );
         let described = next("metadata");
-        assert_eq!((&described["metadata"], &described["status"]), (&metadata.into(), &200.into()));
+        assert_eq!(
+            (&described["metadata"], &described["status"]),
+            (&metadata.into(), &200.into())
+        );
         let described = next("metadata");
-        assert_eq!(described["metadata"], "/.well-known/oauth-authorization-server");
+        assert_eq!(
+            described["metadata"],
+            "/.well-known/oauth-authorization-server"
+        );
         let registered = next("registered");
         assert_eq!(
             (&registered["registered"], &registered["issuer"]),
@@ -101,13 +115,23 @@ impl Secured {
         );
         let asked = next("asked");
         assert_eq!(asked["asked"], "mesh:read mesh:tools");
-        assert_eq!((&asked["resource"], &asked["pkce"]), (&self.url.as_str().into(), &"S256".into()));
+        assert_eq!(
+            (&asked["resource"], &asked["pkce"]),
+            (&self.url.as_str().into(), &"S256".into())
+        );
         assert_eq!(next("granted")["granted"], "mesh:read");
         // That is enough for lists, and too little for a call: the client asks for more.
         let listed = next("version");
-        let version = if mode == "legacy" { "2025-11-25" } else { MODERN };
+        let version = if mode == "legacy" {
+            "2025-11-25"
+        } else {
+            MODERN
+        };
         let tools = listed["tools"].as_array().expect("tools");
-        assert!(listed["version"] == version && tools.contains(&"echo-agent".into()), "{listed}");
+        assert!(
+            listed["version"] == version && tools.contains(&"echo-agent".into()),
+            "{listed}"
+        );
         let refused = next("refused");
         let challenge = refused["challenge"].as_str().unwrap_or_default();
         assert!(
@@ -122,7 +146,10 @@ impl Secured {
         assert_eq!(next("granted")["granted"], all);
         let called = next("called");
         let text = called["called"].as_str().unwrap_or_default();
-        assert!(text.contains("hello") && called["failed"] == false, "{called}");
+        assert!(
+            text.contains("hello") && called["failed"] == false,
+            "{called}"
+        );
         next("token")["token"].as_str().expect("a token").to_owned()
     }
 
@@ -146,7 +173,10 @@ fn bearer(token: &str) -> reqwest::Client {
 async fn the_python_sdk_gets_through_an_authorization_server_to_a_call_and_its_tasks_are_its_own() {
     let home = TempDir::new().expect("a folder");
     let mesh = Secured::start(&home).await;
-    let (ann, bob) = tokio::join!(mesh.walk("auto", "ann", &home), mesh.walk("legacy", "bob", &home));
+    let (ann, bob) = tokio::join!(
+        mesh.walk("auto", "ann", &home),
+        mesh.walk("legacy", "bob", &home)
+    );
     let (ann, bob) = (bearer(&ann), bearer(&bob));
 
     let params = json!({"name": "echo-agent", "arguments": {"input": "long work"}});
@@ -158,11 +188,20 @@ async fn the_python_sdk_gets_through_an_authorization_server_to_a_call_and_its_t
         let (_, refused) = mesh.ask(&bob, method, params()).await;
         assert_eq!(refused["error"]["code"], -32602, "{method}: {refused}");
         // As if there were none, to the letter.
-        let (_, unknown) = mesh.ask(&bob, method, json!({"taskId": "none", "inputResponses": {}})).await;
+        let (_, unknown) = mesh
+            .ask(
+                &bob,
+                method,
+                json!({"taskId": "none", "inputResponses": {}}),
+            )
+            .await;
         let words = |answer: &Value| answer["error"]["message"].to_string();
         assert_eq!(words(&refused).replace(task, "none"), words(&unknown));
         let status = ask_by(&http(), &mesh.url, method, params()).await;
-        assert!(status.is_none_or(|(status, _)| status == 401), "{method} without a token");
+        assert!(
+            status.is_none_or(|(status, _)| status == 401),
+            "{method} without a token"
+        );
     }
     let done = until("the task is completed for who began it", SOON, async || {
         let (_, got) = mesh.ask(&ann, "tasks/get", json!({ "taskId": task })).await;
@@ -170,5 +209,8 @@ async fn the_python_sdk_gets_through_an_authorization_server_to_a_call_and_its_t
     })
     .await;
     let text = done["result"]["result"]["content"][0]["text"].as_str();
-    assert!(text.is_some_and(|text| text.contains("long work")), "{done}");
+    assert!(
+        text.is_some_and(|text| text.contains("long work")),
+        "{done}"
+    );
 }

@@ -292,7 +292,9 @@ pub(crate) fn python(args: &[&str], home: &TempDir) -> Command {
 
 /// A script of these tests that uses the Python SDK.
 pub(crate) fn python_script(name: &str, args: &[&str], home: &TempDir) -> Command {
-    let script = tools::root().join("crates/testkit/tests/mcp/clients").join(name);
+    let script = tools::root()
+        .join("crates/testkit/tests/mcp/clients")
+        .join(name);
     let mut command = command(tools::python(), &["-B"], home);
     command
         .arg(script)

@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from mcp.server.auth.provider import AuthorizationCode, AuthorizeError, RefreshToken, construct_redirect_uri
 from mcp.server.auth.routes import create_auth_routes
 from mcp.server.auth.settings import ClientRegistrationOptions
-from mcp.shared.auth import OAuthMetadata, OAuthToken
+from mcp.shared.auth import OAuthClientInformationFull, OAuthMetadata, OAuthToken
 from starlette.applications import Starlette
 from starlette.responses import JSONResponse
 from starlette.routing import Route
@@ -32,6 +32,13 @@ def text(number):
     return base64.urlsafe_b64encode(number.to_bytes(32, "big")).rstrip(b"=").decode()
 
 
+class Registered(OAuthClientInformationFull):
+    """A client that may ask for more than it has registered with."""
+
+    def validate_scope(self, requested_scope):
+        return requested_scope.split() if requested_scope else None
+
+
 class Server:
     def __init__(self):
         self.clients, self.codes, self.refreshes, self.consented = {}, {}, {}, set()
@@ -40,7 +47,7 @@ class Server:
         return self.clients.get(client_id)
 
     async def register_client(self, client):
-        self.clients[client.client_id] = client
+        self.clients[client.client_id] = Registered.model_validate(client.model_dump())
 
     async def authorize(self, client, params):
         if not params.resource:
