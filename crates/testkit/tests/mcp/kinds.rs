@@ -24,8 +24,8 @@ fn calls(everything: &Value) -> [(&'static str, Value, Value); 10] {
     let demands = json!({"name": "n", "code": "ABC", "count": 3, "large": "7", "tags": ["x"],
         "sizes": {"s": 1}, "color": "COLOR_RED", "mail": "a@example.com", "small": small,
         "size": "S", "part": 0.5, "url": "http://x"});
-    let old = json!({"name": "n", "size": 3, "grade": "BAD", "numbers": ["1"], "part": {"label": "l"},
-        "[old.note]": "extended"});
+    let old =
+        json!({"name": "n", "size": 3, "grade": "BAD", "numbers": ["1"], "part": {"label": "l"}});
     let deep = (0..8).fold(json!({"end": "here"}), |deep, _| json!({ "next": deep }));
     let free = json!({"a": [1.5, null, {"b": true}]});
     [
