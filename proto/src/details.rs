@@ -37,7 +37,7 @@ pub fn remove_invalid(headers: &mut HeaderMap) {
 /// A channel whose answers have no invalid details, for a client of tonic.
 ///
 /// ```
-/// use proto::{agentplatform::agent_service_client::AgentServiceClient, details::CheckedDetails};
+/// use mesh_proto::{agentplatform::agent_service_client::AgentServiceClient, details::CheckedDetails};
 /// # tokio::runtime::Runtime::new().unwrap().block_on(async {
 /// let channel = tonic::transport::Endpoint::from_static("http://localhost:50051").connect_lazy();
 /// let client = AgentServiceClient::new(CheckedDetails(channel));
@@ -91,7 +91,7 @@ mod tests {
     use tonic::Code;
 
     use super::*;
-    use crate::agentplatform::{ListRequest, agent_service_client::AgentServiceClient};
+    use crate::agentplatform::{TaskRequest, agent_service_client::AgentServiceClient};
 
     /// What a client of tonic makes of a status that has these details.
     async fn read(details: &'static str, trailers_only: bool) -> Status {
@@ -112,7 +112,7 @@ mod tests {
         });
         let mut client = AgentServiceClient::new(CheckedDetails(service));
         client
-            .list_agents(ListRequest::default())
+            .execute_task(TaskRequest::default())
             .await
             .unwrap_err()
     }
