@@ -35,6 +35,7 @@ mod modern;
 mod mount;
 mod parked;
 mod process;
+mod replies;
 mod side;
 mod sse;
 mod stdio;

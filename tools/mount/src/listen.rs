@@ -9,9 +9,10 @@ use tokio_util::task::TaskTracker;
 use crate::{
     link::{Era, Event, Facts, Link, Next, Outgoing},
     message::{Fields, Notification, Outcome, Raw, code, error, fields, raw, text, to_raw},
-    modern::{Call, Out, gone_error, send},
+    modern::Call,
     mount::Mount,
     parked::{Parked, State},
+    replies::{Out, gone_error, send},
     side::Side,
     translate,
 };

@@ -14,8 +14,9 @@ use crate::{
     asks::{Capabilities, TASKS},
     link::{Ask, Event, Exchange, Gone, Next, Outgoing},
     message::{Fields, Outcome, Raw, code, error, raw, text, to_raw},
-    modern::{Call, gone_error},
+    modern::Call,
     mount::Mount,
+    replies::gone_error,
 };
 
 /// How long a task that needs input may take to say what it asks.

@@ -17,46 +17,35 @@ pub(super) struct About {
     pub(super) parameters: Vec<ToolParameter>,
 }
 
+/// What agents, tools and workers say alike, and the fields that only this kind has.
+macro_rules! about {
+    ($service:expr, $info:expr $(, $own:ident)*) => {
+        About {
+            name: $info.name,
+            description: $info.description,
+            details: $info.detailed_description,
+            how_it_works: $info.how_it_works,
+            return_format: $info.return_format,
+            use_cases: $info.use_cases,
+            $($own: $info.$own,)*
+            ..About::default()
+        }
+        .completed($service)
+    };
+}
+
 impl About {
     pub(super) fn agent(service: &Service, info: AgentInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
-            ..Self::default()
-        };
-        about.completed(service)
+        about!(service, info)
     }
 
     pub(super) fn worker(service: &Service, info: WorkerInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
-            parameters: info.parameters,
-            ..Self::default()
-        };
-        about.completed(service)
+        about!(service, info, parameters)
     }
 
+    #[expect(clippy::needless_update, reason = "a tool says everything")]
     pub(super) fn tool(service: &Service, info: ToolInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
-            operations: info.operations,
-            parameters: info.parameters,
-        };
-        about.completed(service)
+        about!(service, info, operations, parameters)
     }
 
     fn completed(mut self, service: &Service) -> Self {
