@@ -3,7 +3,10 @@
 
 mod client;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::Arc,
+};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -22,9 +25,9 @@ const MAX_ANSWER_BYTES: usize = 2 << 20;
 pub struct Descriptors {
     files: BTreeMap<String, File>,
     /// Full name → the file that defines it.
-    symbols: HashMap<String, String>,
+    symbols: HashMap<String, Arc<str>>,
     /// Extended message → field number → the file that defines the extension.
-    extensions: HashMap<String, BTreeMap<i32, String>>,
+    extensions: HashMap<String, BTreeMap<i32, Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -68,7 +71,7 @@ impl Descriptors {
         }
         let mut index = Index {
             descriptors: self,
-            file: &name,
+            file: name.as_str().into(),
         };
         let package = file.package();
         for message in &file.message_type {
@@ -153,7 +156,7 @@ impl Descriptors {
 /// Enters the names that one file defines.
 struct Index<'a> {
     descriptors: &'a mut Descriptors,
-    file: &'a str,
+    file: Arc<str>,
 }
 
 impl Index<'_> {
@@ -165,7 +168,7 @@ impl Index<'_> {
         };
         self.descriptors
             .symbols
-            .insert(full.clone(), self.file.to_owned());
+            .insert(full.clone(), Arc::clone(&self.file));
         full
     }
 
@@ -200,7 +203,7 @@ impl Index<'_> {
         self.symbol(scope, field.name());
         let extended = field.extendee().trim_start_matches('.').to_owned();
         let numbers = self.descriptors.extensions.entry(extended).or_default();
-        numbers.insert(field.number(), self.file.to_owned());
+        numbers.insert(field.number(), Arc::clone(&self.file));
     }
 }
 

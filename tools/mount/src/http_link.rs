@@ -25,8 +25,8 @@ use crate::{
     stdio::within,
 };
 
-/// Connections at once.
-const MAX_CONNECTIONS: usize = 1024;
+/// Messages at once that the server does not answer.
+const MAX_POSTS: usize = 64;
 /// Answers to the server that wait to be sent.
 const REPLIES: usize = 256;
 /// Pause before a stream is opened again, where the server names none.
@@ -51,7 +51,8 @@ struct Peer {
     calls: Arc<Calls>,
     setting: Setting,
     idle: Mutex<Vec<KeptConnection>>,
-    connections: Arc<Semaphore>,
+    /// Limits the messages at once that the server does not answer.
+    posts: Semaphore,
     /// The session and the revision, once they are known.
     session: Mutex<(Option<HeaderValue>, Option<HeaderValue>)>,
     /// Where messages go, where all answers come by one stream.
@@ -70,7 +71,7 @@ pub(crate) async fn connect(
         calls: Arc::new(Calls::new(setting, replies)),
         setting: setting.clone(),
         idle: Mutex::default(),
-        connections: Arc::new(Semaphore::new(MAX_CONNECTIONS)),
+        posts: Semaphore::new(MAX_POSTS),
         session: Mutex::default(),
         endpoint: Mutex::default(),
     });

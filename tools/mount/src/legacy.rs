@@ -28,7 +28,7 @@ use self::follow::{follow_lists, follow_resources};
 use crate::{
     asks::Capabilities,
     listen::Followed,
-    message::{Message, Notification, Outcome, code, error, raw},
+    message::{Message, Notification, Outcome, Raw, code, error, raw},
     mount::Mount,
     replies::{Out, answer, gone_error},
     side::Side,
@@ -39,6 +39,9 @@ use crate::{
 const DEFAULT_LEVEL: usize = 1;
 /// Requests of one session at once.
 const MAX_RUNNING: usize = 1000;
+
+/// Largest `initialize`, bytes: what it says of the client is kept as long as the session.
+const MAX_INITIALIZE: usize = 64 << 10;
 
 /// One client.
 #[derive(Debug)]
@@ -90,14 +93,14 @@ pub(crate) async fn serve(mount: Arc<Mount>, mut incoming: Streaming<McpMessage>
         let Ok(Some(message)) = message else { return };
         match Message::read(&message.message) {
             Ok(Message::Request(request)) => {
-                if session.running.lock().len() >= MAX_RUNNING {
-                    let busy = Err(error(code::INTERNAL, "the session has too many requests"));
-                    answer(&out, Some(&request.id), &busy).await;
-                    continue;
-                }
-                let cancel = CancellationToken::new();
                 let id = request.id.get().to_owned();
-                session.running.lock().insert(id.clone(), cancel.clone());
+                let cancel = match session.begin(&id) {
+                    Ok(cancel) => cancel,
+                    Err(refused) => {
+                        answer(&out, Some(&request.id), &Err(refused)).await;
+                        continue;
+                    }
+                };
                 let session = Arc::clone(&session);
                 tasks.spawn(async move {
                     let id_of = request.id.clone();
@@ -148,6 +151,12 @@ async fn begin(
             return None;
         }
     };
+    if first.message.len() > MAX_INITIALIZE {
+        let text = format!("`initialize` has more than {MAX_INITIALIZE} bytes");
+        let outcome = Err(error(code::INVALID_REQUEST, text));
+        answer(out, Some(&request.id), &outcome).await;
+        return None;
+    }
     let params: Value = request
         .params
         .as_ref()
@@ -189,6 +198,22 @@ async fn begin(
 }
 
 impl Session {
+    /// Takes a request in, unless there are too many or one of its id is not answered yet. What cancels
+    /// it.
+    fn begin(&self, id: &str) -> Result<CancellationToken, Raw> {
+        let mut running = self.running.lock();
+        if running.len() >= MAX_RUNNING {
+            return Err(error(code::INTERNAL, "the session has too many requests"));
+        }
+        if running.contains_key(id) {
+            let text = "a request of this id is not answered yet: give each its own";
+            return Err(error(code::INVALID_REQUEST, text));
+        }
+        let cancel = CancellationToken::new();
+        running.insert(id.to_owned(), cancel.clone());
+        Ok(cancel)
+    }
+
     fn level(&self) -> usize {
         self.level.load(Ordering::Relaxed)
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
+pub(crate) use self::drive::next;
 use self::{
     drive::{drive, resume},
     elsewhere::{Found, find_task, pass_on},
@@ -212,7 +213,7 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
         Some(waiting) => resume(waiting, &call),
         None if as_task => {
             let request = outgoing(mount, &call, &*link);
-            match tasks::begin(mount, request).await {
+            match tasks::begin(mount, request, &call.caller).await {
                 Err(error) => return Some(Err(error)),
                 Ok((_, task)) if tasks::known_by(&call.capabilities) => {
                     return Some(Ok(raw(&Value::Object(task))));

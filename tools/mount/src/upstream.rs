@@ -21,6 +21,7 @@ use crate::{
     http_link::{self, HttpServer},
     keys::MountKeys,
     link::{Exchange, Gone, Link, Outgoing},
+    message::cut,
     process::ServerCommand,
     stdio,
 };
@@ -86,8 +87,13 @@ impl Upstream {
             match self.connect().await {
                 Ok(link) => {
                     let facts = Arc::clone(link.facts());
-                    info!(server = %facts.server["name"], version = %facts.server["version"],
-                        revision = facts.version, "connected");
+                    let said = |name: &str| facts.server[name].as_str().unwrap_or_default();
+                    info!(
+                        server = cut(said("name")),
+                        version = cut(said("version")),
+                        revision = facts.version,
+                        "connected"
+                    );
                     let (begun, closed) = (Instant::now(), link.closed().clone());
                     if !self.legacy {
                         self.setting.metrics.up(true);

@@ -111,6 +111,12 @@ impl Builder {
         }
         self.methods(service, exposure, &mut found).await;
         found.tools.sort_by(|a, b| a.identity.cmp(&b.identity));
+        let given = found.tools.len();
+        found.tools.dedup_by(|a, b| a.identity == b.identity);
+        let twice = given - found.tools.len();
+        if twice > 0 {
+            found.report(format!("{twice} of its tools have names of others of it"));
+        }
         found
     }
 

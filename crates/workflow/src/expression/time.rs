@@ -44,7 +44,8 @@ pub(crate) fn parse_time(text: &str) -> Option<i128> {
         }
         _ => return None,
     };
-    let seconds = calendar::days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let seconds =
+        calendar::days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
     Some(i128::from(seconds - offset) * SECOND + nanos)
 }
 
@@ -118,8 +119,15 @@ mod tests {
             ("2026-01-02T03:04:05-23:59", 1_767_409_385),
             ("0001-01-01t00:00:00z", -62_135_596_800),
         ] {
-            assert_eq!(parse_time(text), Some(i128::from(seconds) * SECOND), "{text}");
-            assert_eq!(parse_time(&time_text(i128::from(seconds) * SECOND)), parse_time(text));
+            assert_eq!(
+                parse_time(text),
+                Some(i128::from(seconds) * SECOND),
+                "{text}"
+            );
+            assert_eq!(
+                parse_time(&time_text(i128::from(seconds) * SECOND)),
+                parse_time(text)
+            );
         }
         for bad in [
             "",

@@ -1,13 +1,10 @@
 //! The connections to a server of HTTP, and one request and its answer over one of them.
 
-use std::sync::Arc;
-
 use bytes::Bytes;
 use fetch::{Error as FetchError, KeptConnection, SendError};
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::{Peer, SESSION, VERSION};
 use crate::link::Gone;
@@ -18,7 +15,6 @@ const MAX_IDLE: usize = 64;
 /// A connection in use. It is idle again when its answer was read.
 pub(super) struct InUse {
     connection: KeptConnection,
-    _permit: OwnedSemaphorePermit,
 }
 
 /// An answer as it comes.
@@ -30,26 +26,16 @@ pub(super) struct Answer {
 }
 
 impl Peer {
-    /// A connection that can take a request: an idle one, or a new one.
+    /// A connection that can take a request: an idle one, or a new one. There are as many as there are
+    /// requests in flight, which are limited, and posts, which are too.
     pub(super) async fn connection(&self, fresh: bool) -> Result<InUse, FetchError> {
-        let permit = Arc::clone(&self.connections).acquire_owned().await;
-        let permit = permit.map_err(|_| FetchError::Unreachable {
-            host: String::new(),
-            reason: "it is shutting down".to_owned(),
-        })?;
         let idle = if fresh { None } else { self.idle() };
         if let Some(connection) = idle {
-            return Ok(InUse {
-                connection,
-                _permit: permit,
-            });
+            return Ok(InUse { connection });
         }
         let (connection, driver) = self.server.client.open(&self.server.url).await?;
         self.setting.tracker.spawn(driver);
-        Ok(InUse {
-            connection,
-            _permit: permit,
-        })
+        Ok(InUse { connection })
     }
 
     /// An idle connection that the server has not left.

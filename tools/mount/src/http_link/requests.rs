@@ -1,11 +1,11 @@
 //! Requests and notifications of MCP over HTTP.
 
-use std::{sync::Arc, time::Duration};
+use std::{ops::RangeInclusive, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode, header};
 use http_body_util::BodyExt as _;
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 use tracing::{debug, warn};
 
 use super::{
@@ -13,6 +13,7 @@ use super::{
     connections::{Answer, InUse},
 };
 use crate::{
+    calls::Calls,
     headers::encoded,
     link::{Exchange, Gone, MODERN, Outgoing},
     message::{Message, Notification, Request, code, error, raw, text, to_raw},
@@ -22,6 +23,10 @@ use crate::{
 
 /// How often the stream of one request is taken up again.
 const MAX_RESUMED: u32 = 100;
+/// How long a server may take to accept a message that it does not answer.
+const POST_TIMEOUT: Duration = Duration::from_secs(10);
+/// What pauses a server may name, before a stream is opened again.
+const PAUSES: RangeInclusive<Duration> = Duration::from_millis(50)..=Duration::from_secs(60);
 
 impl Peer {
     /// Sends a request of MCP.
@@ -30,17 +35,17 @@ impl Peer {
         mut request: Outgoing,
         version: Option<&'static str>,
     ) -> Result<Exchange, Gone> {
+        // Counted before a connection is opened for it; who gives up meanwhile is forgotten.
+        let (id, exchange) = self.calls.open(&request)?;
+        let opening = Opening {
+            calls: &self.calls,
+            id: Some(id),
+        };
         let from = self
             .connection(false)
             .await
             .map_err(|error| self.away(&error))?;
-        let Outgoing {
-            capabilities,
-            client,
-            progress,
-            ..
-        } = &request;
-        let (id, exchange) = self.calls.open(capabilities.clone(), *client, *progress)?;
+        opening.done();
         set_token(&mut request, id);
         let mut headers = self.headers();
         headers.insert(
@@ -160,7 +165,7 @@ impl Peer {
             let Some(last) = sse.last_id.clone().filter(|_| open) else {
                 return;
             };
-            sleep(sse.retry.map_or(RETRY, Duration::from_millis)).await;
+            sleep(pause(&sse)).await;
             let mut headers = self.headers();
             let Ok(last) = HeaderValue::try_from(last) else {
                 return;
@@ -208,8 +213,20 @@ impl Peer {
         self.release(answer.from);
     }
 
-    /// Sends a message that no response comes for.
+    /// Sends a message that no response comes for. A server that does not take it in time has lost it.
     pub(super) async fn post_message(&self, message: Vec<u8>) -> Result<(), Gone> {
+        let closed = self.calls.closed().clone();
+        let posted = closed.run_until_cancelled(timeout(POST_TIMEOUT, self.post(message)));
+        match posted.await {
+            Some(Ok(posted)) => posted,
+            Some(Err(_)) => Err(Gone::Late(POST_TIMEOUT)),
+            None => Err(Gone::Lost),
+        }
+    }
+
+    async fn post(&self, message: Vec<u8>) -> Result<(), Gone> {
+        // Closed never.
+        let _permit = self.posts.acquire().await;
         let from = self
             .connection(false)
             .await
@@ -229,6 +246,32 @@ impl Peer {
         self.finish_body(answer).await;
         Ok(())
     }
+}
+
+/// A request whose connection is being opened. Dropping it forgets the request.
+struct Opening<'a> {
+    calls: &'a Calls,
+    id: Option<u64>,
+}
+
+impl Opening<'_> {
+    fn done(mut self) {
+        self.id = None;
+    }
+}
+
+impl Drop for Opening<'_> {
+    fn drop(&mut self) {
+        if let Some(id) = self.id {
+            self.calls.forget(id);
+        }
+    }
+}
+
+/// How long to wait before a stream is opened again: as the server says, within reason.
+pub(super) fn pause(sse: &Sse) -> Duration {
+    let named = sse.retry.map_or(RETRY, Duration::from_millis);
+    named.clamp(*PAUSES.start(), *PAUSES.end())
 }
 
 /// The headers that tell of a request of 2026-07-28 what its body says.

@@ -1,6 +1,6 @@
 //! Where a server of HTTP is, and what each request to it carries.
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use fetch::{EgressPolicy, FetchLimits, HttpClient};
 use http::{HeaderMap, HeaderName, HeaderValue};
 use url::Url;
@@ -18,13 +18,28 @@ pub(crate) struct HttpServer {
 impl HttpServer {
     /// The server that the keys name. Its own host may be asked wherever it is, and no other.
     pub(crate) fn new(url: &str, keys: &MountKeys) -> anyhow::Result<Self> {
-        let url: Url = url.parse().context("mount_url")?;
+        let (url, headers) = Self::read(url, keys)?;
         let host = url.host_str().context("mount_url names no host")?;
         let port = url
             .port_or_known_default()
             .context("mount_url names no port")?;
         let policy = EgressPolicy::new(true, &[format!("{host}:{port}")]);
         let client = HttpClient::new(policy, FetchLimits::default())?;
+        Ok(Self {
+            client,
+            url,
+            headers,
+        })
+    }
+
+    /// The URL, and the headers of each request.
+    pub(crate) fn read(url: &str, keys: &MountKeys) -> anyhow::Result<(Url, HeaderMap)> {
+        let url: Url = url.parse().map_err(|error| {
+            anyhow::anyhow!("mount_url is no URL ({error}): give one such as {EXAMPLE}")
+        })?;
+        if !["http", "https"].contains(&url.scheme()) || url.host_str().is_none() {
+            bail!("mount_url is not of http or https: give one such as {EXAMPLE}");
+        }
         let secret = keys.mount_headers.as_ref();
         let lines = secret.map(|it| it.expose().to_owned()).unwrap_or_default();
         let mut headers = HeaderMap::new();
@@ -38,10 +53,8 @@ impl HttpServer {
             value.set_sensitive(true);
             headers.append(name, value);
         }
-        Ok(Self {
-            client,
-            url,
-            headers,
-        })
+        Ok((url, headers))
     }
 }
+
+const EXAMPLE: &str = "http://127.0.0.1:8000/mcp";

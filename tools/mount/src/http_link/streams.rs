@@ -12,10 +12,10 @@ use tokio::{
 };
 use tracing::warn;
 
-use super::{LAST_EVENT, Peer, RETRY};
+use super::{LAST_EVENT, Peer, RETRY, requests::pause};
 use crate::{
     handshake,
-    link::{Era, Facts, Outgoing},
+    link::{Era, Facts, Gone, Outgoing},
     message,
     sse::Sse,
 };
@@ -117,7 +117,7 @@ pub(super) async fn follow(peer: Arc<Peer>) {
                     Ok(answer) if answer.status.is_client_error() => return,
                     _ => {}
                 }
-                sleep(sse.retry.map_or(RETRY, Duration::from_millis)).await;
+                sleep(pause(&sse)).await;
             }
         })
         .await;
@@ -137,10 +137,16 @@ pub(super) async fn watch(peer: Arc<Peer>, facts: Arc<Facts>) {
             Era::Legacy => Outgoing::own("ping", message::Fields::new()),
         };
         let asked = async { peer.request(question, None).await?.outcome().await };
-        if let Err(_) | Ok(Err(_)) = timeout(PROBE_TIMEOUT, asked).await {
-            warn!("the server does not answer");
-            peer.calls.close();
-            return;
+        match timeout(PROBE_TIMEOUT, asked).await {
+            // One that has all the requests that it may have is there.
+            Ok(Ok(_) | Err(Gone::Busy(_))) => {}
+            // Many servers do one thing at a time: their requests have limits of their own.
+            Err(_) if peer.calls.is_working() => {}
+            Ok(Err(_)) | Err(_) => {
+                warn!("the server does not answer");
+                peer.calls.close();
+                return;
+            }
         }
     }
     if peer.session.lock().0.is_some()

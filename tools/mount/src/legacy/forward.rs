@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::task::JoinSet;
 
 use super::{Session, questions::input_required};
@@ -88,28 +88,10 @@ impl Session {
         let params = &mut outgoing.params;
         let meta = params.get("_meta").map(|it| &**it);
         let mut meta = fields(meta).unwrap_or_default();
-        let mut capabilities = self.capabilities.0.clone();
-        capabilities.remove("tasks");
-        if params.remove("task").is_some() {
-            let extensions = capabilities
-                .entry("extensions")
-                .or_insert_with(|| json!({}));
-            extensions[asks::TASKS] = json!({});
-        }
+        let is_task = params.remove("task").is_some();
+        let capabilities = self.capabilities.modern(is_task);
         meta.extend(handshake::modern_meta(version, &self.info, &capabilities));
-        let level = [
-            "debug",
-            "info",
-            "notice",
-            "warning",
-            "error",
-            "critical",
-            "alert",
-            "emergency",
-        ]
-        .get(self.level())
-        .copied()
-        .unwrap_or("info");
+        let level = translate::level_name(self.level());
         meta.insert(
             "io.modelcontextprotocol/logLevel".to_owned(),
             raw(&Value::from(level)),

@@ -7,6 +7,7 @@ use serde_json::json;
 use super::Session;
 use crate::{
     link::Era,
+    listen::{MAX_RESOURCES, MAX_URI},
     message::{Fields, Outcome, Request, code, error, fields, raw, text},
     replies::{gone_error, unknown},
     translate,
@@ -81,6 +82,12 @@ impl Session {
         let begins = method == "resources/subscribe";
         let changed = {
             let uris = &mut self.followed.lock().uris;
+            if begins && (uris.len() >= MAX_RESOURCES || uri.len() > MAX_URI) {
+                let text = format!(
+                    "a session follows at most {MAX_RESOURCES} resources, of URIs of {MAX_URI} bytes"
+                );
+                return Err(error(code::INVALID_PARAMS, text));
+            }
             if begins {
                 uris.insert(uri.clone())
             } else {

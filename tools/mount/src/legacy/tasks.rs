@@ -2,12 +2,12 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use tokio::time::sleep;
 
 use super::{Session, questions::InputRequired};
 use crate::{
-    asks, handshake,
+    handshake,
     link::{Era, Outgoing},
     message::{Fields, Outcome, Raw, code, error, raw, text, to_raw},
     replies::{gone_error, unknown},
@@ -37,12 +37,11 @@ impl Session {
         let Some(task) = text(params.get("taskId")) else {
             return Err(unknown(method));
         };
-        let mut capabilities = self.capabilities.0.clone();
-        capabilities.remove("tasks");
-        let extensions = capabilities
-            .entry("extensions")
-            .or_insert_with(|| json!({}));
-        extensions[asks::TASKS] = json!({});
+        // A server of this mount alone does not know its clients apart.
+        if link.facts().is_own && !self.tasks.lock().contains(&task) {
+            return Err(error(code::INVALID_PARAMS, "there is no such task"));
+        }
+        let capabilities = self.capabilities.modern(true);
         let meta = handshake::modern_meta(&link.facts().version, &self.info, &capabilities);
         match method {
             "tasks/get" => Ok(tasks::seen(
@@ -71,12 +70,10 @@ impl Session {
         if let Some(answers) = answers {
             params.insert("inputResponses".to_owned(), answers);
         }
-        let asked = self
-            .mount
-            .request_over(&self.side.upstream, Outgoing::own(method, params))
-            .await;
-        let asked = asked.map_err(|gone| gone_error(&gone))?.outcome().await;
-        asked.map_err(|gone| gone_error(&gone))?
+        let request = Outgoing::own(method, params);
+        let sent = self.mount.request_over(&self.side.upstream, request);
+        let asked = self.mount.in_time(async { sent.await?.outcome().await });
+        asked.await.unwrap_or_else(|gone| Err(gone_error(&gone)))
     }
 
     /// Waits for a task of a server of 2026-07-28, and asks the client what the task asks.
@@ -105,7 +102,8 @@ impl Session {
     /// A list of tasks without those of others.
     fn own_tasks(&self, result: &Raw) -> Raw {
         let mut result: Value = serde_json::from_str(result.get()).unwrap_or_default();
-        if let Some(all) = result["tasks"].as_array_mut() {
+        let all = result.get_mut("tasks").and_then(Value::as_array_mut);
+        if let Some(all) = all {
             let own = self.tasks.lock();
             all.retain(|it| it["taskId"].as_str().is_some_and(|id| own.contains(id)));
         }

@@ -3,7 +3,6 @@
 use std::{collections::BTreeMap, sync::Arc};
 
 use serde_json::{Value, json};
-use tokio::time::timeout;
 
 use super::Call;
 use crate::{
@@ -73,12 +72,7 @@ pub(super) async fn drive(
 
 /// What comes next, if it comes in time.
 pub(crate) async fn next(mount: &Mount, exchange: &mut Exchange) -> Result<Next, Gone> {
-    match mount.patience() {
-        Some(patience) => timeout(patience, exchange.next())
-            .await
-            .map_err(|_| Gone::Late(patience)),
-        None => Ok(exchange.next().await),
-    }
+    mount.in_time(async { Ok(exchange.next().await) }).await
 }
 
 async fn notify(call: &Call, mut it: Notification, out: &Out) {
@@ -110,21 +104,19 @@ async fn park(
     out: &Out,
 ) -> Outcome {
     let mut all = vec![first];
-    while let Ok(event) = exchange.events.try_recv() {
+    while let Some(event) = exchange.events.take() {
         match event {
             Event::Ask(ask) => all.push(ask),
             Event::Notification(it) => notify(call, it, out).await,
         }
     }
-    let (mut asks, mut requests) = (BTreeMap::new(), serde_json::Map::new());
+    let (mut asks, mut requests) = (BTreeMap::new(), Fields::new());
     for ask in all {
         asked += 1;
         let key = format!("ask-{asked}");
-        let mut request = json!({"method": ask.method});
-        if let Some(params) = &ask.params {
-            request["params"] = serde_json::from_str(params.get()).unwrap_or_default();
-        }
-        requests.insert(key.clone(), request);
+        let mut request = Fields::from([("method".to_owned(), raw(&Value::from(ask.method)))]);
+        request.extend(ask.params.map(|params| ("params".to_owned(), params)));
+        requests.insert(key.clone(), to_raw(&request));
         asks.insert(key, ask.answer);
     }
     let waiting = Waiting {
@@ -137,11 +129,12 @@ async fn park(
         let text = "too many requests wait for input (mount_max_parked)";
         return Err(error(code::INTERNAL, text));
     };
-    Ok(raw(&json!({
-        "resultType": "input_required",
-        "inputRequests": requests,
-        "requestState": state,
-    })))
+    let result = Fields::from([
+        ("resultType".to_owned(), raw(&json!("input_required"))),
+        ("inputRequests".to_owned(), to_raw(&requests)),
+        ("requestState".to_owned(), raw(&Value::from(state))),
+    ]);
+    Ok(to_raw(&result))
 }
 
 /// The response that a client gets.
@@ -152,12 +145,12 @@ fn finished(mount: &Mount, call: &Call, facts: &Arc<Facts>, outcome: Outcome) ->
     };
     match facts.era {
         Era::Legacy => translate::to_modern(&call.method, facts, outcome),
-        Era::Modern => outcome.map(|result| marked(mount, facts, result)),
+        Era::Modern => outcome.map(|result| marked(mount, call, facts, result)),
     }
 }
 
 /// A result of a server of 2026-07-28 whose state and task are marked with this instance.
-fn marked(mount: &Mount, facts: &Facts, result: Raw) -> Raw {
+fn marked(mount: &Mount, call: &Call, facts: &Facts, result: Raw) -> Raw {
     let (state, task) = ("requestState", "taskId");
     if ![state, task].iter().any(|name| result.get().contains(name)) {
         return result;
@@ -172,7 +165,7 @@ fn marked(mount: &Mount, facts: &Facts, result: Raw) -> Raw {
     if facts.is_own
         && let Some(id) = text(all.get(task))
     {
-        let wrapped = mount.parked.wrap_task(&id);
+        let wrapped = mount.parked.wrap_task(&id, &call.caller);
         all.insert(task.to_owned(), raw(&Value::from(wrapped)));
     }
     to_raw(&all)

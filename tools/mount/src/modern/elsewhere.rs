@@ -39,10 +39,11 @@ pub(super) async fn find_task(
         let text = "Missing required client capability";
         return Found::Nowhere(error_with(code::NO_CAPABILITY, text, &data));
     }
-    let State::Task { instance, id } = Parked::read(&given) else {
-        return match facts.era {
-            Era::Legacy => Found::Nowhere(error(code::INVALID_PARAMS, "there is no such task")),
-            Era::Modern => Found::Here,
+    let State::Task { instance, sealed } = Parked::read(&given) else {
+        // Those of a server that others can ask too are not marked.
+        return match (facts.era, facts.is_own) {
+            (Era::Modern, false) => Found::Here,
+            _ => Found::Nowhere(error(code::INVALID_PARAMS, "there is no such task")),
         };
     };
     if !mount.parked.is_here(&instance) {
@@ -52,6 +53,10 @@ pub(super) async fn find_task(
         let text = "there is no such task: the mount that had it is gone";
         return Found::Nowhere(error(code::INVALID_PARAMS, text));
     }
+    // Somebody else's does not exist, as far as a caller can tell.
+    let Some(id) = mount.parked.task(sealed, &call.caller) else {
+        return Found::Nowhere(error(code::INVALID_PARAMS, "there is no such task"));
+    };
     if facts.era == Era::Legacy {
         return Found::Legacy(id.to_owned());
     }
