@@ -505,8 +505,9 @@ mod tests {
             "{standing:?}"
         );
         // Another mount has room of its own.
-        let other = Pins::new(memory).check("tool-y", vec![("a".to_owned(), "{}".to_owned())]);
-        assert_eq!(other.await["a"], Standing::Approved);
+        let tools = vec![("a".to_owned(), "{}".to_owned())];
+        let other = Pins::new(memory).check("tool-y", tools).await;
+        assert_eq!(other["a"], Standing::Approved);
     }
 
     #[test]

@@ -149,8 +149,8 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
     match &*call.method {
         "server/discover" => return Some(Ok(raw(&translate::discovered(&facts)))),
         "subscriptions/listen" => return listen(mount, &call, out).await,
-        // Which of them may be shown is not known before they were read.
-        "tools/list" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
+        // Which of them may be shown and called is not known before they were read.
+        "tools/list" | "tools/call" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
             return Some(Err(error(
                 code::INTERNAL,
                 "the server's tools are not known yet",

@@ -211,6 +211,10 @@ impl Mount {
         let mut told = link.unsolicited();
         let mut entries = self.context.discovery.entries();
         entries.mark_unchanged();
+        if self.pins.is_some() {
+            // A server that was started again may be another one.
+            self.tools.forget();
+        }
         let mut listen = self.listen(link).await;
         let mut reading = Reading::new(self.read_tools(link).await);
         if !first {

@@ -79,6 +79,11 @@ impl Tools {
         self.known.send_replace(Some(Arc::new(read)));
     }
 
+    /// They are to be read and compared again before any is used.
+    pub(crate) fn forget(&self) {
+        self.known.send_replace(None);
+    }
+
     /// Those that are known; `None` until they were read once.
     pub(crate) fn known(&self) -> Option<Arc<Definitions>> {
         self.known.borrow().clone()

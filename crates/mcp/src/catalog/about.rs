@@ -17,9 +17,9 @@ pub(super) struct About {
     pub(super) parameters: Vec<ToolParameter>,
 }
 
-/// What agents, tools and workers say alike, and the fields that only this kind has.
+/// What agents, tools and workers say alike, beside what only this kind says.
 macro_rules! about {
-    ($service:expr, $info:expr $(, $own:ident)*) => {
+    ($info:expr, $own:expr) => {
         About {
             name: $info.name,
             description: $info.description,
@@ -27,25 +27,31 @@ macro_rules! about {
             how_it_works: $info.how_it_works,
             return_format: $info.return_format,
             use_cases: $info.use_cases,
-            $($own: $info.$own,)*
-            ..About::default()
+            ..$own
         }
-        .completed($service)
     };
 }
 
 impl About {
     pub(super) fn agent(service: &Service, info: AgentInfo) -> Self {
-        about!(service, info)
+        about!(info, Self::default()).completed(service)
     }
 
     pub(super) fn worker(service: &Service, info: WorkerInfo) -> Self {
-        about!(service, info, parameters)
+        let own = Self {
+            parameters: info.parameters,
+            ..Self::default()
+        };
+        about!(info, own).completed(service)
     }
 
-    #[expect(clippy::needless_update, reason = "a tool says everything")]
     pub(super) fn tool(service: &Service, info: ToolInfo) -> Self {
-        about!(service, info, operations, parameters)
+        let own = Self {
+            operations: info.operations,
+            parameters: info.parameters,
+            ..Self::default()
+        };
+        about!(info, own).completed(service)
     }
 
     fn completed(mut self, service: &Service) -> Self {

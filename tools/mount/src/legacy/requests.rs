@@ -41,7 +41,7 @@ impl Session {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
                 self.task(&id, &method, params).await
             }
-            "tools/list"
+            "tools/list" | "tools/call"
                 if self
                     .mount
                     .tools
@@ -82,7 +82,8 @@ impl Session {
         let begins = method == "resources/subscribe";
         let changed = {
             let uris = &mut self.followed.lock().uris;
-            if begins && (uris.len() >= MAX_RESOURCES || uri.len() > MAX_URI) {
+            let is_full = uris.len() >= MAX_RESOURCES && !uris.contains(&uri);
+            if begins && (is_full || uri.len() > MAX_URI) {
                 let text = format!(
                     "a session follows at most {MAX_RESOURCES} resources, of URIs of {MAX_URI} bytes"
                 );

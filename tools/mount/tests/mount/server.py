@@ -18,6 +18,9 @@ ANSWERS = {}
 NEXT = [0]
 LISTS = [0]
 DESCRIPTION = ["says what it is told"]
+if "STATE" in os.environ:
+    with open(os.environ["STATE"], encoding="utf-8") as file:
+        DESCRIPTION[0] = file.read()
 FOLLOWED = set()
 LISTENING = {}
 TASKS = {}

@@ -1,10 +1,10 @@
 //! Nodes that are carried out for each element of a list.
 
-use mesh_workflow::{Input, NodeStatus, Output, RunStatus};
+use mesh_workflow::{Input, Output, RunStatus};
 use serde_json::{Value, json};
 
 use super::after;
-use crate::support::{World, graph, job};
+use crate::support::{World, graph};
 
 fn for_each(config: Value, items: &Value) -> World {
     let mut config = config;
