@@ -10,6 +10,7 @@ mod keys;
 mod methods;
 mod mounts;
 mod named;
+mod pools;
 pub mod prompts;
 mod publish;
 mod reflected;
@@ -91,6 +92,7 @@ impl Catalog {
         let builder = Builder {
             directory: Arc::clone(directory),
             sets: Arc::new(DescriptorSets::read(&keys.mcp_descriptor_sets)?),
+            pools: Arc::default(),
             schema,
         };
         let publisher = Publisher::new(keys.mcp_max_name, keys.mcp_max_tools);

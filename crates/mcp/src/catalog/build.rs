@@ -3,6 +3,7 @@
 use std::{collections::BTreeSet, sync::Arc};
 
 use directory::{Directory, Service, own_entry};
+use dynamic::FilePool;
 use proto::agentplatform::{AgentInfo, ToolInfo, ToolParameter, WorkerInfo};
 use serde_json::Value;
 use service::ServiceKind;
@@ -15,6 +16,7 @@ use super::{
     },
     mounts,
     named::Named,
+    pools::Pools,
     reflected::Question,
     sets::DescriptorSets,
 };
@@ -34,6 +36,7 @@ pub(super) const MAX_TITLE: usize = 128;
 pub(super) struct Builder {
     pub(super) directory: Arc<Directory>,
     pub(super) sets: Arc<DescriptorSets>,
+    pub(super) pools: Arc<Pools>,
     pub(super) schema: SchemaOptions,
 }
 
@@ -48,6 +51,8 @@ pub(super) struct ServiceTools {
     pub(super) left_out: Vec<LeftOut>,
     /// Resources of a mount, as it lists them.
     pub(super) resources: Vec<Value>,
+    /// What its methods are described by, for other services of the same files.
+    pub(super) pool: Option<Arc<FilePool>>,
 }
 
 /// A tool before it has its name.
@@ -265,6 +270,7 @@ impl Builder {
             service: Arc::clone(service),
             exposure: exposure.clone(),
             sets: Arc::clone(&self.sets),
+            pools: Arc::clone(&self.pools),
             schema: self.schema,
             wanted,
         };
@@ -274,6 +280,7 @@ impl Builder {
             Ok(answer) => {
                 found.tools.extend(answer.tools);
                 found.left_out.extend(answer.left_out);
+                found.pool = answer.pool;
                 if let Some(problem) = answer.problem {
                     found.report(problem);
                 }

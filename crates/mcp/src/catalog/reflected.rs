@@ -4,7 +4,6 @@ use std::{collections::BTreeSet, sync::Arc};
 
 use bytes::Bytes;
 use directory::{Descriptors, Service};
-use dynamic::FilePool;
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use tonic::Status;
 
@@ -12,6 +11,7 @@ use super::{
     build::{LeftOut, MAX_METHODS, MAX_TITLE, ServiceTool, ServiceTools, told},
     methods::{Exposure, Verdict},
     named::Named,
+    pools::Pools,
     sets::DescriptorSets,
 };
 use crate::{
@@ -25,6 +25,7 @@ pub(super) struct Question {
     pub(super) service: Arc<Service>,
     pub(super) exposure: Exposure,
     pub(super) sets: Arc<DescriptorSets>,
+    pub(super) pools: Arc<Pools>,
     pub(super) schema: SchemaOptions,
     pub(super) wanted: BTreeSet<String>,
 }
@@ -35,9 +36,9 @@ impl Question {
         let files = match reflected {
             Ok(told) => {
                 let files = told.files().map(|(_, bytes): (&str, &Bytes)| bytes.clone());
-                FilePool::new(&self.sets.with_comments(files))
+                self.pools.of(&self.sets.with_comments(files))
             }
-            Err(_) => FilePool::new(&[]),
+            Err(_) => self.pools.of(&[]),
         };
         let missing = || match reflected {
             Err(status) => format!("its reflection does not answer: {}", told(status)),
@@ -52,6 +53,7 @@ impl Question {
         if self.wanted.is_empty() {
             found.report(missing());
         }
+        found.pool = Some(Arc::clone(&files));
         for name in &self.wanted {
             let described = files.pool.get_service_by_name(name).or_else(|| {
                 let set = self.sets.describing(name)?;
