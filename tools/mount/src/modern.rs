@@ -150,7 +150,7 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
         "server/discover" => return Some(Ok(raw(&translate::discovered(&facts)))),
         "subscriptions/listen" => return listen(mount, &call, out).await,
         // Which of them may be shown and called is not known before they were read.
-        "tools/list" | "tools/call" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
+        "tools/list" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
             return Some(Err(error(
                 code::INTERNAL,
                 "the server's tools are not known yet",
@@ -158,8 +158,8 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
         }
         "tools/call" => {
             let name = text(call.params.get("name")).unwrap_or_default();
-            if let Some(reason) = mount.tools.blocked(&name) {
-                return Some(Err(error(code::INVALID_PARAMS, reason)));
+            if let Err(refused) = mount.check_tool(&name).await {
+                return Some(Err(refused));
             }
         }
         "tasks/get" | "tasks/update" | "tasks/cancel" => {

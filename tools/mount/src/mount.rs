@@ -25,10 +25,11 @@ use crate::{
     http_link::HttpServer,
     keys::MountKeys,
     link::{Era, Exchange, Gone, Link, Outgoing},
-    message::{Fields, Notification, raw},
+    message::{Fields, Notification, Raw, code, error, raw},
     metrics::MountMetrics,
     parked::Parked,
     process::ServerCommand,
+    replies::gone_error,
     side::Side,
     stdio::within,
     tasks::HeldTasks,
@@ -49,7 +50,7 @@ pub(crate) struct Mount {
     pub(crate) keys: MountKeys,
     pub(crate) metrics: MountMetrics,
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) tools: Tools,
+    pub(crate) tools: Arc<Tools>,
     pub(crate) parked: Parked,
     pub(crate) held: HeldTasks,
     /// `None` when nothing is pinned.
@@ -78,14 +79,19 @@ impl Mount {
             shutdown: context.shutdown.clone(),
             metrics: metrics.clone(),
         };
-        let upstream = Upstream::start(address.clone(), setting.clone(), &keys, false);
+        let tools = Arc::new(Tools::default());
+        let pins = (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
+            .then(|| Pins::new(Arc::clone(&context.discovery)));
+        // A server that was started again may be another one.
+        let forgotten = pins.as_ref().map(|_| Arc::clone(&tools));
+        let (own, side) = (address.clone(), setting.clone());
+        let upstream = Upstream::start(own, side, &keys, false, forgotten);
         let mount = Arc::new(Self {
             upstream: Arc::clone(&upstream),
-            tools: Tools::default(),
+            tools,
             parked: Parked::new(&context.instance_id, &keys, &metrics),
             held: HeldTasks::default(),
-            pins: (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
-                .then(|| Pins::new(Arc::clone(&context.discovery))),
+            pins,
             side: Arc::new(Side::new(Arc::clone(&upstream))),
             legacy: OnceLock::new(),
             second: Mutex::new(Some((address, setting))),
@@ -135,7 +141,7 @@ impl Mount {
                 return Arc::clone(&self.side);
             };
             let (tracker, shutdown) = (setting.tracker.clone(), setting.shutdown.clone());
-            let upstream = Upstream::start(address, setting, &self.keys, true);
+            let upstream = Upstream::start(address, setting, &self.keys, true, None);
             let side = Arc::new(Side::new(upstream));
             let follow = Arc::clone(&side).follow();
             tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
@@ -170,6 +176,25 @@ impl Mount {
             self.metrics.request(&method, "lost");
         }
         sent
+    }
+
+    /// Whether a tool may be called now: the server is there, and its tools were compared with their pins.
+    /// Why not, if it may not.
+    pub(crate) async fn check_tool(&self, name: &str) -> Result<(), Raw> {
+        // One that is started again tells its tools anew.
+        let link = self.upstream.link().await;
+        link.map_err(|gone| gone_error(&gone))?;
+        let known = self.tools.first(self.keys.mount_wait).await;
+        if known.is_none() && self.pins.is_some() {
+            return Err(error(
+                code::INTERNAL,
+                "the server's tools are not known yet",
+            ));
+        }
+        match self.tools.blocked(name) {
+            Some(reason) => Err(error(code::INVALID_PARAMS, reason)),
+            None => Ok(()),
+        }
     }
 
     /// How many tools are compared with pins; `None` when none is.
@@ -211,10 +236,6 @@ impl Mount {
         let mut told = link.unsolicited();
         let mut entries = self.context.discovery.entries();
         entries.mark_unchanged();
-        if self.pins.is_some() {
-            // A server that was started again may be another one.
-            self.tools.forget();
-        }
         let mut listen = self.listen(link).await;
         let mut reading = Reading::new(self.read_tools(link).await);
         if !first {

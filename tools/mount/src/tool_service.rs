@@ -93,6 +93,8 @@ impl MountedTool {
         parameters: std::collections::HashMap<String, String>,
     ) -> Result<Result<String, String>, Status> {
         let mount = &*self.0;
+        // One that is started again tells its tools anew.
+        mount.upstream.link().await.map_err(|gone| status(&gone))?;
         let Some(known) = mount.tools.first(mount.keys.mount_wait).await else {
             let why = mount.upstream.problem().unwrap_or_default();
             return Err(away(format!("the mounted server does not answer: {why}")));

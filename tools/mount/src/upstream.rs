@@ -24,6 +24,7 @@ use crate::{
     message::cut,
     process::ServerCommand,
     stdio,
+    tools::Tools,
 };
 
 /// After how long a connection counts as good: the next pause is the first again.
@@ -53,17 +54,21 @@ pub(crate) struct Upstream {
     restart: Backoff,
     wait: Duration,
     legacy: bool,
+    /// Tools that each connection has to tell anew before any is used.
+    forgotten: Option<Arc<Tools>>,
 }
 
 impl Upstream {
     /// Connects to the server until the end of the setting.
     ///
-    /// With `legacy` it speaks an earlier revision, whatever else the server knows.
+    /// With `legacy` it speaks an earlier revision, whatever else the server knows. The `forgotten` tools are
+    /// unknown with each new connection.
     pub(crate) fn start(
         address: Address,
         setting: Setting,
         keys: &MountKeys,
         legacy: bool,
+        forgotten: Option<Arc<Tools>>,
     ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             address,
@@ -74,6 +79,7 @@ impl Upstream {
             wait: keys.mount_wait,
             setting,
             legacy,
+            forgotten,
         });
         let (kept, shutdown) = (Arc::clone(&upstream), upstream.setting.shutdown.clone());
         let supervise = async move { shutdown.run_until_cancelled(kept.supervise()).await };
@@ -98,6 +104,8 @@ impl Upstream {
                     if !self.legacy {
                         self.setting.metrics.up(true);
                     }
+                    // Before anybody can call one.
+                    self.forgotten.iter().for_each(|tools| tools.forget());
                     self.link.send_replace(Some(link));
                     closed.cancelled().await;
                     self.link.send_replace(None);

@@ -41,7 +41,7 @@ impl Session {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
                 self.task(&id, &method, params).await
             }
-            "tools/list" | "tools/call"
+            "tools/list"
                 if self
                     .mount
                     .tools
@@ -55,11 +55,9 @@ impl Session {
                 ))
             }
             _ => {
-                let name = text(params.get("name")).unwrap_or_default();
-                if method == "tools/call"
-                    && let Some(reason) = self.mount.tools.blocked(&name)
-                {
-                    return Err(error(code::INVALID_PARAMS, reason));
+                if method == "tools/call" {
+                    let name = text(params.get("name")).unwrap_or_default();
+                    self.mount.check_tool(&name).await?;
                 }
                 self.forward(&id, &method, params).await
             }
