@@ -104,7 +104,8 @@ pub(crate) async fn serve(mount: Arc<Mount>, mut incoming: Streaming<McpMessage>
                 let session = Arc::clone(&session);
                 tasks.spawn(async move {
                     let id_of = request.id.clone();
-                    let outcome = cancel.run_until_cancelled(session.run(request)).await;
+                    let run = Box::pin(session.run(request));
+                    let outcome = cancel.run_until_cancelled(run).await;
                     session.running.lock().remove(&id);
                     if let Some(outcome) = outcome {
                         answer(&session.out, Some(&id_of), &outcome).await;

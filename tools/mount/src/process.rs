@@ -276,12 +276,9 @@ mod tests {
         // Its own session is no part of the server's process group.
         let (mut server, (_, _, stderr)) = shell("setsid sleep 30 & exit 0").start().unwrap();
         let ended = CancellationToken::new();
-        let logging = tokio::spawn(log(stderr, ended.clone()));
         server.wait().await.unwrap();
         ended.cancel();
-        timeout(GRACE * 4, logging)
-            .await
-            .expect("it is left")
-            .unwrap();
+        let left = timeout(GRACE * 4, log(stderr, ended)).await;
+        left.expect("it is left");
     }
 }

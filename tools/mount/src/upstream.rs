@@ -82,7 +82,8 @@ impl Upstream {
             forgotten,
         });
         let (kept, shutdown) = (Arc::clone(&upstream), upstream.setting.shutdown.clone());
-        let supervise = async move { shutdown.run_until_cancelled(kept.supervise()).await };
+        let supervise = Box::pin(async move { kept.supervise().await });
+        let supervise = async move { shutdown.run_until_cancelled(supervise).await };
         upstream.setting.tracker.spawn(supervise);
         upstream
     }
