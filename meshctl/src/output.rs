@@ -150,7 +150,7 @@ pub(crate) fn text(value: &Value, field: &str) -> String {
 
 /// Text that does not steer the terminal, whatever other programs wrote.
 pub(crate) fn plain(text: &str) -> String {
-    let steers = |c: char| c.is_control() && c != '\n';
+    let steers = |c: char| c != '\n' && !::mcp::text::is_visible(c);
     text.trim_end().replace(steers, " ")
 }
 

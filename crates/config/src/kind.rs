@@ -226,6 +226,13 @@ impl<T> Kind<T> {
         self
     }
 
+    /// Its value is never shown: it may hold passwords.
+    #[must_use]
+    pub const fn hidden(mut self) -> Self {
+        self.row.secret = true;
+        self
+    }
+
     /// A key whose name is not its field's.
     #[must_use]
     pub const fn named(mut self, name: &'static str) -> Self {

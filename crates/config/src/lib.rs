@@ -43,6 +43,6 @@ pub use kind::{
 };
 pub use loader::{Loader, flatten, nearest, unknown};
 pub use mistake::{Mistake, Mistakes};
-pub use parse::{duration as parse_duration, list as parse_list, pairs};
+pub use parse::{duration as parse_duration, list as parse_list, list_entry, pairs};
 pub use secret::Secret;
 pub use values::{Config, Source, environment, is_true};

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, fs, path::PathBuf};
 
 use toml::{Table, Value};
 
-use crate::{Config, Group, Key, Mistake, Mistakes, Retired, Source, values::Entry};
+use crate::{Config, Group, Key, Mistake, Mistakes, Retired, Source, parse, values::Entry};
 
 /// Checks a table of the file that is not a key.
 type CheckTable = fn(&Loader, &Value, &Source) -> Vec<Mistake>;
@@ -267,7 +267,13 @@ pub fn flatten(value: &Value) -> Option<String> {
         Value::Integer(_) | Value::Float(_) | Value::Boolean(_) => Some(value.to_string()),
         Value::Datetime(_) | Value::Array(_) | Value::Table(_) => None,
     };
-    let joined = |parts: Option<Vec<String>>| Some(parts?.join(", "));
+    let joined = |parts: Option<Vec<String>>| {
+        let parts = parts?
+            .iter()
+            .map(|part| parse::list_entry(part))
+            .collect::<Vec<_>>();
+        Some(parts.join(", "))
+    };
     match value {
         Value::Array(items) => joined(items.iter().map(scalar).collect()),
         Value::Table(table) => {

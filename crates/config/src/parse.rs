@@ -51,14 +51,34 @@ pub(crate) fn bool(text: &str) -> Option<bool> {
     }
 }
 
-/// Reads a list: `a, b`; empty entries are left out.
+/// Reads a list: `a, b`; empty entries are left out. A comma after a backslash belongs to its entry.
+///
+/// ```
+/// assert_eq!(mesh_config::parse_list(r"a, b\,c,"), ["a", "b,c"]);
+/// ```
 #[must_use]
 pub fn list(text: &str) -> Vec<String> {
-    text.split(',')
-        .map(str::trim)
-        .filter(|part| !part.is_empty())
-        .map(str::to_owned)
-        .collect()
+    let mut entries = Vec::new();
+    let mut entry = String::new();
+    for part in text.split(',') {
+        if let Some(part) = part.strip_suffix('\\') {
+            entry.push_str(part);
+            entry.push(',');
+            continue;
+        }
+        entry.push_str(part);
+        entries.push(std::mem::take(&mut entry));
+    }
+    entries.push(entry);
+    let entries = entries.iter().map(|entry| entry.trim());
+    let entries = entries.filter(|entry| !entry.is_empty());
+    entries.map(str::to_owned).collect()
+}
+
+/// An entry as [`list`] reads it.
+#[must_use]
+pub fn list_entry(text: &str) -> String {
+    text.replace(',', "\\,")
 }
 
 /// Reads pairs: `a=1, b=2`.

@@ -139,6 +139,12 @@ fn lists_are_written_as_toml_or_as_text() {
     assert_eq!(Keys::from_config(&config).hosts, ["a", "b"]);
     let config = loader().env(env(&[("HOSTS", "a, b,")])).load().unwrap();
     assert_eq!(Keys::from_config(&config).hosts, ["a", "b"]);
+    // A comma of an entry separates nothing.
+    let file = self::file("hosts = [\"a,b\", \"c\"]");
+    let config = loader().file(file.path()).load().unwrap();
+    assert_eq!(Keys::from_config(&config).hosts, ["a,b", "c"]);
+    let config = loader().env(env(&[("HOSTS", r"a\,b, c")])).load().unwrap();
+    assert_eq!(Keys::from_config(&config).hosts, ["a,b", "c"]);
 }
 
 #[test]

@@ -6,7 +6,10 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use prost::Message as _;
-use prost_reflect::{DescriptorPool, prost_types::FileDescriptorProto};
+use prost_reflect::{
+    DescriptorPool,
+    prost_types::{DescriptorProto, EnumDescriptorProto, FileDescriptorProto},
+};
 use proto::error_info::{self, Reason};
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -26,6 +29,9 @@ use crate::{
 const MAX_FILES: usize = 1_000;
 const MAX_BYTES: usize = 16 << 20;
 const MAX_SERVICES: usize = 1_000;
+/// Bytes of all full names together. Whoever keeps descriptors keeps those, and deep names make many of
+/// few bytes.
+const MAX_NAMES: usize = 16 << 20;
 
 const V1: &str = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo";
 const V1_ALPHA: &str = "/grpc.reflection.v1alpha.ServerReflection/ServerReflectionInfo";
@@ -77,10 +83,10 @@ where
     /// `google.protobuf.FileDescriptorProto`. Unknown symbols and unreadable files are left out.
     ///
     /// # Errors
-    /// When the server does not answer, or sends more than 1,000 files or 16 MiB.
+    /// When the server does not answer, or sends more than 1,000 files, 16 MiB, or 16 MiB of full names.
     pub async fn files(&mut self, symbols: &[String]) -> Result<Vec<Bytes>, Status> {
         let mut files = Files::new();
-        let (mut asked, mut size) = (BTreeSet::new(), 0);
+        let (mut asked, mut size, mut names) = (BTreeSet::new(), 0, 0);
         let symbols = symbols.iter().cloned();
         let mut questions: VecDeque<_> =
             symbols.map(MessageRequest::FileContainingSymbol).collect();
@@ -109,11 +115,13 @@ where
                     continue;
                 }
                 size += bytes.len();
+                names += names_size(&file);
                 files.insert(file.name().to_owned(), (file.dependency, bytes.into()));
             }
-            if files.len() > MAX_FILES || size > MAX_BYTES {
+            if files.len() > MAX_FILES || size > MAX_BYTES || names > MAX_NAMES {
                 return Err(Status::resource_exhausted(format!(
-                    "reflection sends more than {MAX_FILES} files or {MAX_BYTES} bytes"
+                    "reflection sends more than {MAX_FILES} files, {MAX_BYTES} bytes, or {MAX_NAMES} bytes of \
+                     full names"
                 )));
             }
         }
@@ -200,6 +208,44 @@ where
     }
 }
 
+/// Bytes of the full names of what a file defines.
+fn names_size(file: &FileDescriptorProto) -> usize {
+    let package = file.package().len();
+    let messages = file
+        .message_type
+        .iter()
+        .map(|it| message_names(package, it));
+    let enums = file.enum_type.iter().map(|it| enum_names(package, it));
+    let extensions = file.extension.iter().map(|it| package + it.name().len());
+    let services = file.service.iter().map(|service| {
+        let full = package + service.name().len();
+        let methods = service.method.iter().map(|it| full + it.name().len());
+        full + methods.sum::<usize>()
+    });
+    let all = messages.chain(enums).chain(extensions).chain(services);
+    all.sum()
+}
+
+fn message_names(scope: usize, message: &DescriptorProto) -> usize {
+    let full = scope + 1 + message.name().len();
+    let fields = message.field.iter().chain(&message.extension);
+    let fields = fields.map(|it| full + it.name().len());
+    let oneofs = message.oneof_decl.iter().map(|it| full + it.name().len());
+    let enums = message.enum_type.iter().map(|it| enum_names(full, it));
+    // Nested no deeper than what was decoded.
+    let nested = message.nested_type.iter().map(|it| message_names(full, it));
+    full + fields
+        .chain(oneofs)
+        .chain(enums)
+        .chain(nested)
+        .sum::<usize>()
+}
+
+fn enum_names(scope: usize, of: &EnumDescriptorProto) -> usize {
+    let values = of.value.iter().map(|it| scope + it.name().len());
+    scope + of.name().len() + values.sum::<usize>()
+}
+
 /// The imports that are not in the set.
 fn missing(files: &Files) -> BTreeSet<String> {
     let imports = files.values().flat_map(|(imports, _)| imports);
@@ -222,7 +268,35 @@ fn mismatched() -> Status {
 
 #[cfg(test)]
 mod tests {
+    use prost_reflect::prost_types::FieldDescriptorProto;
+
     use super::*;
+
+    #[test]
+    fn deep_names_count_as_often_as_they_are_kept() {
+        let field = FieldDescriptorProto {
+            name: Some("f".to_owned()),
+            ..FieldDescriptorProto::default()
+        };
+        let mut message = DescriptorProto {
+            name: Some("x".repeat(1_000)),
+            field: vec![field; 2_000],
+            ..DescriptorProto::default()
+        };
+        for _ in 0..10 {
+            message = DescriptorProto {
+                name: Some("x".repeat(1_000)),
+                nested_type: vec![message],
+                ..DescriptorProto::default()
+            };
+        }
+        let file = FileDescriptorProto {
+            message_type: vec![message],
+            ..FileDescriptorProto::default()
+        };
+        assert!(file.encoded_len() < 40_000, "{}", file.encoded_len());
+        assert!(names_size(&file) > MAX_NAMES);
+    }
 
     #[test]
     fn what_is_imported_and_not_there_is_missing() {

@@ -14,6 +14,8 @@ use crate::result::push_string;
 
 /// Deepest `Any` within an `Any` that is decoded: each begins the depth of messages anew.
 const DEEPEST_ANY: usize = 16;
+/// Messages within each other past which no `Any` is decoded: what writes them uses the stack.
+const DEEPEST_MESSAGE: usize = 64;
 
 /// What the number of an enum without a name becomes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -35,6 +37,7 @@ pub(crate) fn write(
         end: json.len().saturating_add(max_bytes),
         json,
         any: DEEPEST_ANY,
+        depth: 0,
         numbers,
     };
     writer.message(message);
@@ -53,6 +56,8 @@ struct Writer<'a> {
     end: usize,
     /// How many more levels of `Any` are decoded.
     any: usize,
+    /// How many messages are around.
+    depth: usize,
     numbers: Numbers,
 }
 
@@ -62,6 +67,7 @@ impl Writer<'_> {
             return;
         }
         let descriptor = message.descriptor();
+        self.depth += 1;
         match descriptor.full_name().strip_prefix("google.protobuf.") {
             Some(name) if self.well_known(name, message) => {}
             _ => {
@@ -70,6 +76,7 @@ impl Writer<'_> {
                 self.json.push('}');
             }
         }
+        self.depth -= 1;
     }
 
     /// The fields of a message, after `between`.
@@ -270,7 +277,7 @@ impl Writer<'_> {
         push_string(self.json, url);
         let name = url.rsplit('/').next().unwrap_or_default();
         let known = message.descriptor().parent_pool().get_message_by_name(name);
-        let inner = known.filter(|_| self.any > 0);
+        let inner = known.filter(|_| self.any > 0 && self.depth <= DEEPEST_MESSAGE);
         match inner.and_then(|inner| DynamicMessage::decode(inner, bytes.clone()).ok()) {
             Some(inner) => {
                 self.any -= 1;
@@ -307,4 +314,63 @@ fn camel_case(path: &str) -> String {
         }
     }
     text
+}
+
+#[cfg(test)]
+mod tests {
+    use dynamic::FilePool;
+    use prost::Message as _;
+    use prost_reflect::prost_types::{
+        DescriptorProto, FieldDescriptorProto, FileDescriptorProto,
+        field_descriptor_proto::{Label, Type},
+    };
+
+    use super::*;
+
+    /// A message of one field of bytes.
+    fn field(number: u8, bytes: &[u8]) -> Vec<u8> {
+        let mut out = vec![number << 3 | 2];
+        prost::encode_length_delimiter(bytes.len(), &mut out).unwrap();
+        out.extend_from_slice(bytes);
+        out
+    }
+
+    /// Each `Any` begins the depth of messages anew, and what writes them uses the stack.
+    #[test]
+    fn messages_in_messages_without_an_end_are_written_to_a_depth() {
+        let of = |name: &str, number: i32, of: &str| FieldDescriptorProto {
+            name: Some(name.to_owned()),
+            number: Some(number),
+            r#type: Some(Type::Message.into()),
+            label: Some(Label::Optional.into()),
+            type_name: Some(of.to_owned()),
+            ..FieldDescriptorProto::default()
+        };
+        let file = FileDescriptorProto {
+            name: Some("deep.proto".to_owned()),
+            syntax: Some("proto3".to_owned()),
+            dependency: vec!["google/protobuf/any.proto".to_owned()],
+            message_type: vec![DescriptorProto {
+                name: Some("Deep".to_owned()),
+                field: vec![of("next", 1, ".Deep"), of("any", 2, ".google.protobuf.Any")],
+                ..DescriptorProto::default()
+            }],
+            ..FileDescriptorProto::default()
+        };
+        let files = FilePool::new(&[file.encode_to_vec().into()]);
+        let deep = files.pool.get_message_by_name("Deep").unwrap();
+        let mut bytes = Vec::new();
+        for _ in 0..DEEPEST_ANY {
+            let any = [field(1, b"x/Deep"), field(2, &bytes)].concat();
+            bytes = field(2, &any);
+            for _ in 0..90 {
+                bytes = field(1, &bytes);
+            }
+        }
+        let message = DynamicMessage::decode(deep, bytes.as_slice()).unwrap();
+        let mut json = String::new();
+        assert!(write(&message, &mut json, 1 << 20, Numbers::AsText));
+        let deepest = json.split('}').next().unwrap().matches('{').count();
+        assert!((90..200).contains(&deepest), "{deepest}");
+    }
 }

@@ -9,6 +9,8 @@ use discovery::{Discovery, Error as RegistryError, KvEntries, first_answer};
 use parking_lot::Mutex;
 use serde_json::Value;
 
+use crate::text::{canonical, is_visible};
+
 config::choice! {
     /// Whose definitions are pinned.
     pub enum PinMode {
@@ -33,6 +35,8 @@ const PINNED: &str = "mcp-pins/";
 const CHANGED: &str = "mcp-changed/";
 /// The largest definition that a KV store takes.
 const MAX_DEFINITION: usize = 256 << 10;
+/// Pins of one mount at most. A server that names its tools otherwise each time would fill the store.
+const MAX_PINS: usize = if cfg!(test) { 100 } else { 10_000 };
 /// How long the registry may take to say what is pinned.
 const PATIENCE: Duration = Duration::from_secs(5);
 /// What of a definition is pinned.
@@ -99,8 +103,8 @@ pub enum PinError {
     #[error(transparent)]
     Registry(#[from] RegistryError),
     /// It has not answered in time.
-    #[error("the registry does not say what is pinned")]
-    Silent,
+    #[error("the registry does not say what is pinned{0}")]
+    Silent(String),
     /// There is nothing to approve.
     #[error("{0} has no changed tool{1}: `meshctl mcp pins` lists them")]
     NothingChanged(String, String),
@@ -116,9 +120,10 @@ impl Pins {
 
     async fn entries(&self) -> Result<Arc<KvEntries>, PinError> {
         let mut entries = self.registry.entries();
-        first_answer(&mut entries, PATIENCE)
-            .await
-            .ok_or(PinError::Silent)
+        first_answer(&mut entries, PATIENCE).await.ok_or_else(|| {
+            let why = self.registry.last_error();
+            PinError::Silent(why.map(|why| format!(": {why}")).unwrap_or_default())
+        })
     }
 
     /// Every pin, of one mount or of all, in order.
@@ -184,9 +189,21 @@ impl Pins {
     ) -> BTreeMap<String, Standing> {
         let entries = self.entries().await;
         let mut standings = BTreeMap::new();
+        let begin = format!("{PINNED}{service}/");
+        let count = entries.as_ref().map_or(0, |entries| {
+            let pinned = entries
+                .values
+                .keys()
+                .filter(|path| path.starts_with(&begin));
+            pinned.count()
+        });
+        let mut room = MAX_PINS.saturating_sub(count.max(self.written.lock().len()));
         for (name, definition) in tools {
             let standing = match &entries {
-                Ok(entries) => self.check_one(entries, service, &name, &definition).await,
+                Ok(entries) => {
+                    self.check_one(entries, service, (&name, &definition), &mut room)
+                        .await
+                }
                 Err(error) => Standing::Unknown(error.to_string()),
             };
             standings.insert(name, standing);
@@ -198,8 +215,8 @@ impl Pins {
         &self,
         entries: &KvEntries,
         service: &str,
-        name: &str,
-        now: &str,
+        (name, now): (&str, &str),
+        room: &mut usize,
     ) -> Standing {
         if now.len() > MAX_DEFINITION {
             let text = format!(
@@ -222,6 +239,14 @@ impl Pins {
             }
         };
         let Some(known) = known else {
+            let Some(left) = room.checked_sub(1) else {
+                let text = format!(
+                    "{MAX_PINS} tools of {service} are pinned: remove those that are gone from {PINNED}{service}/ in the \
+                     registry's KV store"
+                );
+                return Standing::Unknown(text);
+            };
+            *room = left;
             self.written.lock().insert(path.clone(), now.to_owned());
             return match self.registry.write(&path, Some(now)).await {
                 Ok(()) => Standing::Approved,
@@ -258,38 +283,7 @@ pub fn definition(entry: &Value) -> String {
         let value = entry.get(name)?;
         Some(((*name).to_owned(), value.clone()))
     });
-    let mut out = String::new();
-    write_sorted(&Value::Object(shown.collect()), &mut out);
-    out
-}
-
-fn write_sorted(value: &Value, out: &mut String) {
-    match value {
-        Value::Object(fields) => {
-            let sorted: BTreeMap<_, _> = fields.iter().collect();
-            out.push('{');
-            for (at, (name, value)) in sorted.into_iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                out.push_str(&Value::from(name.as_str()).to_string());
-                out.push(':');
-                write_sorted(value, out);
-            }
-            out.push('}');
-        }
-        Value::Array(all) => {
-            out.push('[');
-            for (at, value) in all.iter().enumerate() {
-                if at > 0 {
-                    out.push(',');
-                }
-                write_sorted(value, out);
-            }
-            out.push(']');
-        }
-        other => out.push_str(&other.to_string()),
-    }
+    canonical(&Value::Object(shown.collect()))
 }
 
 /// What differs between two definitions.
@@ -327,22 +321,59 @@ fn compare(place: &str, before: Option<&Value>, after: Option<&Value>, found: &m
 
 impl fmt::Display for Change {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place = if self.place.is_empty() {
-            "/"
-        } else {
-            &self.place
+        match &*self.place {
+            "" => f.write_str("/")?,
+            place => f.write_str(&visible(&window(place, 0)))?,
+        }
+        let text = |value: &Option<Value>| value.as_ref().map(|value| visible(&value.to_string()));
+        let (before, after) = (text(&self.before), text(&self.after));
+        let same = match (&before, &after) {
+            (Some(before), Some(after)) => common(before, after),
+            _ => 0,
         };
-        write!(f, "{place}")?;
-        for (sign, value) in [('-', &self.before), ('+', &self.after)] {
-            if let Some(value) = value {
-                let text = value.to_string();
-                let end = text.floor_char_boundary(SHOWN);
-                let more = if end < text.len() { "…" } else { "" };
-                write!(f, "\n  {sign} {}{more}", &text[..end])?;
+        for (sign, text) in [('-', &before), ('+', &after)] {
+            if let Some(text) = text {
+                write!(f, "\n  {sign} {}", window(text, same))?;
             }
         }
         Ok(())
     }
+}
+
+/// A text whose hidden characters are seen, as escapes of JSON: an operator is to approve what a model
+/// reads.
+fn visible(text: &str) -> String {
+    let mut out = String::with_capacity(text.len());
+    for c in text.chars() {
+        match is_visible(c) {
+            true => out.push(c),
+            false => {
+                for unit in c.encode_utf16(&mut [0; 2]) {
+                    out.push_str(&format!("\\u{unit:04x}"));
+                }
+            }
+        }
+    }
+    out
+}
+
+/// How many bytes two texts have in common at their beginnings.
+fn common(one: &str, other: &str) -> usize {
+    let both = one.chars().zip(other.chars());
+    let same = both.take_while(|(one, other)| one == other);
+    same.map(|(one, _)| one.len_utf8()).sum()
+}
+
+/// A part of a text, so that a place in it is seen.
+fn window(text: &str, place: usize) -> String {
+    let start = match place < SHOWN / 2 {
+        true => 0,
+        false => text.floor_char_boundary(place - SHOWN / 4),
+    };
+    let end = text.floor_char_boundary(start + SHOWN);
+    let less = if start > 0 { "…" } else { "" };
+    let more = if end < text.len() { "…" } else { "" };
+    format!("{less}{}{more}", &text[start..end])
 }
 
 /// A name of a tool as a part of a key: letters, digits and dashes stay, other bytes become `_XX`.
@@ -455,6 +486,55 @@ mod tests {
         let again: Value = serde_json::from_str(r#"{"b":{"y":2,"x":1},"name":"add_1"}"#).unwrap();
         assert_eq!(standing(&pins, &first).await, Standing::Approved);
         assert_eq!(standing(&pins, &again).await, Standing::Approved);
+    }
+
+    #[tokio::test]
+    async fn a_server_of_ever_new_names_does_not_fill_the_store() {
+        let memory = Arc::new(Memory::new());
+        let pins = Pins::new(memory.clone());
+        for round in 0..12 {
+            let tools = (0..MAX_PINS / 10).map(|at| (format!("t{round}-{at}"), "{}".to_owned()));
+            pins.check("tool-x", tools.collect()).await;
+        }
+        let kept = memory.entries().borrow().as_ref().unwrap().values.len();
+        assert_eq!(kept, MAX_PINS);
+        let more = vec![("one-more".to_owned(), "{}".to_owned())];
+        let standing = pins.check("tool-x", more).await.remove("one-more");
+        assert!(
+            matches!(standing, Some(Standing::Unknown(_))),
+            "{standing:?}"
+        );
+        // Another mount has room of its own.
+        let tools = vec![("a".to_owned(), "{}".to_owned())];
+        let other = Pins::new(memory).check("tool-y", tools).await;
+        assert_eq!(other["a"], Standing::Approved);
+    }
+
+    #[test]
+    fn a_difference_is_seen_wherever_it_is_and_whatever_it_hides() {
+        let long = "x".repeat(5_000);
+        let (before, after) = (format!("{long}harmless"), format!("{long}sends your files"));
+        let change = Change {
+            place: "/description".to_owned(),
+            before: Some(json!(before)),
+            after: Some(json!(after)),
+        };
+        let shown = change.to_string();
+        assert!(
+            shown.contains("harmless") && shown.contains("sends your files"),
+            "{shown}"
+        );
+        assert!(shown.len() < 1_200, "{}", shown.len());
+        let change = Change {
+            place: "/description".to_owned(),
+            before: Some(json!("adds")),
+            after: Some(json!("adds\u{200b}\u{202e}\u{e0041}")),
+        };
+        let shown = change.to_string();
+        assert!(
+            shown.ends_with(r#""adds\u200b\u202e\udb40\udc41""#),
+            "{shown}"
+        );
     }
 
     #[test]

@@ -1,4 +1,10 @@
-//! Texts of services, made fit for models.
+//! Texts of services, made fit for models; and values as texts that can be compared.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::result::push_string;
 
 /// Longest description, characters.
 pub const MAX_DESCRIPTION: usize = 1_024;
@@ -32,9 +38,52 @@ pub fn clean(text: &str, max: usize) -> String {
     }
 }
 
+/// A value as text, the same for values that are equal: the members of objects are in order.
+///
+/// ```
+/// let value = serde_json::json!({"b": [1], "a": {"d": "x", "c": null}});
+/// assert_eq!(mesh_mcp::text::canonical(&value), r#"{"a":{"c":null,"d":"x"},"b":[1]}"#);
+/// ```
+#[must_use]
+pub fn canonical(value: &Value) -> String {
+    let mut text = String::new();
+    write_canonical(value, &mut text);
+    text
+}
+
+fn write_canonical(value: &Value, out: &mut String) {
+    match value {
+        Value::Object(members) => {
+            let sorted: BTreeMap<_, _> = members.iter().collect();
+            out.push('{');
+            for (at, (name, value)) in sorted.into_iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                push_string(out, name);
+                out.push(':');
+                write_canonical(value, out);
+            }
+            out.push('}');
+        }
+        Value::Array(all) => {
+            out.push('[');
+            for (at, value) in all.iter().enumerate() {
+                if at > 0 {
+                    out.push(',');
+                }
+                write_canonical(value, out);
+            }
+            out.push(']');
+        }
+        other => out.push_str(&other.to_string()),
+    }
+}
+
 /// Whether a character is seen: neither a control character, nor one of format, such as those that
 /// turn the direction of a text, nor a tag.
-fn is_visible(c: char) -> bool {
+#[must_use]
+pub fn is_visible(c: char) -> bool {
     let hidden = matches!(c,
         '\u{ad}' | '\u{34f}' | '\u{61c}' | '\u{115f}' | '\u{1160}' | '\u{17b4}' | '\u{17b5}'
         | '\u{180b}'..='\u{180f}' | '\u{200b}'..='\u{200f}' | '\u{202a}'..='\u{202e}'

@@ -103,6 +103,11 @@ impl Peers {
         answer: http::Response<hyper::body::Incoming>,
     ) -> Response {
         let mut idle = self.idle.lock();
+        // Gateways come and go under ever new addresses.
+        idle.retain(|_, kept| {
+            kept.retain(|sender| !sender.is_closed());
+            !kept.is_empty()
+        });
         let kept = idle.entry(address.to_owned()).or_default();
         // One whose answer is still read is not ready, which is waited for before it is used.
         if kept.len() < IDLE && !is_stream(&answer) {

@@ -26,6 +26,10 @@ use crate::{
 
 /// Keep workflows, run them, follow runs and change them.
 #[derive(Args, Debug)]
+#[command(after_help = "Examples:\n  \
+    meshctl workflows put refunds @refund.json\n  \
+    meshctl workflows run refunds --inputs '{\"amount\": 40}' --watch\n  \
+    meshctl workflows list --approvals")]
 pub(crate) struct Workflows {
     #[command(flatten)]
     gateway: GatewayArgs,

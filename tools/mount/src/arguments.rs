@@ -6,8 +6,10 @@ use serde_json::{Map, Value};
 
 /// The parameter that holds arguments as JSON.
 const ARGUMENTS: &str = "arguments";
-/// References within a schema that are followed.
-const MAX_REFERENCES: usize = 8;
+/// Unions and references within each other that are followed.
+const MAX_DEPTH: usize = 8;
+/// Schemas of one argument that are looked at: unions of references to unions have no end.
+const MAX_SCHEMAS: usize = 256;
 
 /// The arguments that the texts stand for. `arguments` is a JSON object of them, unless the tool has
 /// an argument of that name; single ones come over it.
@@ -31,8 +33,10 @@ pub(crate) fn arguments(
         .filter(|(name, _)| *name != ARGUMENTS || property(ARGUMENTS).is_some());
     for (name, text) in singles {
         let of = property(name).or_else(|| schema.get("additionalProperties"));
-        let value = typed(of.unwrap_or(&Value::Null), schema, text)
-            .map_err(|expected| format!("parameter `{name}` is {text:.80?}: give {expected}"))?;
+        let value = typed(of.unwrap_or(&Value::Null), schema, text).map_err(|expected| {
+            let text = &text[..text.floor_char_boundary(80)];
+            format!("parameter `{name}` is {text:?}: give {expected}")
+        })?;
         out.insert(name.clone(), value);
     }
     Ok(out)
@@ -40,8 +44,7 @@ pub(crate) fn arguments(
 
 /// A text as a value of a schema: the first of its types that takes it.
 fn typed(schema: &Value, root: &Value, text: &str) -> Result<Value, String> {
-    let mut types = Vec::new();
-    collect(schema, root, MAX_REFERENCES, &mut types);
+    let types = types(schema, root);
     if types.is_empty() {
         return Ok(Value::from(text));
     }
@@ -67,10 +70,17 @@ fn typed(schema: &Value, root: &Value, text: &str) -> Result<Value, String> {
 }
 
 /// The types that a schema allows, as far as it says so.
-fn collect(schema: &Value, root: &Value, depth: usize, types: &mut Vec<String>) {
-    if depth == 0 {
+fn types(schema: &Value, root: &Value) -> Vec<String> {
+    let (mut types, mut left) = (Vec::new(), MAX_SCHEMAS);
+    collect(schema, root, MAX_DEPTH, &mut left, &mut types);
+    types
+}
+
+fn collect(schema: &Value, root: &Value, depth: usize, left: &mut usize, types: &mut Vec<String>) {
+    if depth == 0 || *left == 0 {
         return;
     }
+    *left -= 1;
     let add = |types: &mut Vec<String>, kind: &Value| {
         if let Some(kind) = kind.as_str()
             && !types.iter().any(|known| known == kind)
@@ -101,19 +111,18 @@ fn collect(schema: &Value, root: &Value, depth: usize, types: &mut Vec<String>) 
     }
     for union in ["anyOf", "oneOf"] {
         for part in schema[union].as_array().into_iter().flatten().take(64) {
-            collect(part, root, depth - 1, types);
+            collect(part, root, depth - 1, left, types);
         }
     }
     let target = schema["$ref"].as_str().and_then(|it| it.strip_prefix('#'));
     if let Some(target) = target.and_then(|it| root.pointer(it)) {
-        collect(target, root, depth - 1, types);
+        collect(target, root, depth - 1, left, types);
     }
 }
 
 /// The type of a parameter, as `ToolParameter` has it.
 pub(crate) fn type_of(schema: &Value, root: &Value) -> String {
-    let mut types = Vec::new();
-    collect(schema, root, MAX_REFERENCES, &mut types);
+    let mut types = types(schema, root);
     types.retain(|it| it != "null");
     types
         .into_iter()
@@ -174,6 +183,22 @@ mod tests {
             "parameter `count` is \"five\": give JSON of the type integer"
         );
         assert!(read(&schema, &[("yes", "maybe")]).is_err());
+    }
+
+    #[test]
+    fn a_schema_without_an_end_takes_no_time() {
+        let refs: Vec<Value> = (0..64).map(|_| json!({"$ref": "#/properties/a"})).collect();
+        let endless = json!({"anyOf": refs, "oneOf": refs});
+        let schema = json!({"properties": {"a": endless}});
+        let begun = std::time::Instant::now();
+        assert_eq!(read(&schema, &[("a", "x")]), Ok(json!({"a": "x"})));
+        assert!(begun.elapsed().as_secs() < 1, "{:?}", begun.elapsed());
+        let long = "é".repeat(1_000);
+        let told = read(
+            &json!({"properties": {"n": {"type": "number"}}}),
+            &[("n", &long)],
+        );
+        assert!(told.unwrap_err().len() < 200);
     }
 
     #[test]

@@ -24,6 +24,16 @@ impl Capabilities {
         )
     }
 
+    /// The same as 2026-07-28 has them; with the extension of tasks where it is wanted.
+    pub(crate) fn modern(&self, with_tasks: bool) -> Map<String, Value> {
+        let mut capabilities = self.0.clone();
+        capabilities.remove("tasks");
+        if with_tasks {
+            add_tasks(&mut capabilities);
+        }
+        capabilities
+    }
+
     /// All that a mount passes on. It is what a server of a session is told, since the session is of
     /// no client; which client answers is seen for each question.
     pub(crate) fn all() -> Self {
@@ -57,6 +67,15 @@ impl Capabilities {
 
 /// The extension of tasks.
 pub(crate) const TASKS: &str = "io.modelcontextprotocol/tasks";
+
+/// Declares the extension of tasks. What a peer gave for extensions may be anything.
+pub(crate) fn add_tasks(capabilities: &mut Map<String, Value>) {
+    let extensions = capabilities.entry("extensions").or_insert(Value::Null);
+    match extensions {
+        Value::Object(extensions) => drop(extensions.insert(TASKS.to_owned(), json!({}))),
+        other => *other = json!({ TASKS: {} }),
+    }
+}
 
 /// Whether a method is a question to a client.
 pub(crate) fn is_ask(method: &str) -> bool {

@@ -17,13 +17,15 @@ use tracing::{debug, warn};
 
 use crate::{
     asks::{self, Capabilities},
-    link::{Ask, Event, Exchange, Gone},
-    message::{self, Fields, Message, Notification, Outcome, Raw, Request, code, error, raw},
+    link::{Ask, Event, Events, Exchange, Gone, Outgoing},
+    message::{self, Fields, Message, Notification, Outcome, Raw, Request, code, cut, error, raw},
     metrics::MountMetrics,
 };
 
 /// Unsolicited notifications that a slow session may lag behind before it misses some.
 const UNSOLICITED: usize = 256;
+/// The largest notification that belongs to no request: all that wait are kept for the slowest reader.
+const MAX_UNSOLICITED: usize = 64 << 10;
 /// Questions of one request that may be open at once.
 const MAX_ASKS: usize = 32;
 
@@ -59,12 +61,35 @@ pub(crate) struct Calls {
 
 #[derive(Debug)]
 struct Pending {
-    events: mpsc::Sender<Event>,
+    events: EventSender,
     done: oneshot::Sender<Outcome>,
     capabilities: Capabilities,
     client: u64,
     progress: bool,
+    /// A stream of changes, which has no end that is waited for.
+    listens: bool,
     asks: Arc<AtomicUsize>,
+}
+
+/// Where the events of one request go: so many, and so many bytes of them.
+#[derive(Clone, Debug)]
+struct EventSender {
+    events: mpsc::Sender<(Event, usize)>,
+    waiting: Arc<AtomicUsize>,
+    most: usize,
+}
+
+impl EventSender {
+    /// Sends an event of this size. Whether there was room.
+    fn send(&self, event: Event, size: usize) -> bool {
+        if self.waiting.fetch_add(size, Ordering::Relaxed) + size > self.most
+            || self.events.try_send((event, size)).is_err()
+        {
+            self.waiting.fetch_sub(size, Ordering::Relaxed);
+            return false;
+        }
+        true
+    }
 }
 
 impl Calls {
@@ -98,13 +123,9 @@ impl Calls {
     }
 
     /// A new request in flight, and its id.
-    pub(crate) fn open(
-        &self,
-        capabilities: Capabilities,
-        client: u64,
-        progress: bool,
-    ) -> Result<(u64, Exchange), Gone> {
+    pub(crate) fn open(&self, request: &Outgoing) -> Result<(u64, Exchange), Gone> {
         let (events, received) = mpsc::channel(self.setting.queue);
+        let waiting = Arc::new(AtomicUsize::new(0));
         let (done, outcome) = oneshot::channel();
         let id = self.next.fetch_add(1, Ordering::Relaxed);
         let mut pending = self.pending.lock();
@@ -117,16 +138,22 @@ impl Calls {
         pending.insert(
             id,
             Pending {
-                events,
+                events: EventSender {
+                    events,
+                    waiting: Arc::clone(&waiting),
+                    // One message of the largest size, and room for as much of small ones.
+                    most: self.setting.message.saturating_mul(2),
+                },
                 done,
-                capabilities,
-                client,
-                progress,
+                capabilities: request.capabilities.clone(),
+                client: request.client,
+                progress: request.progress,
+                listens: request.method == "subscriptions/listen",
                 asks: Arc::default(),
             },
         );
         let exchange = Exchange {
-            events: received,
+            events: Events::new(received, waiting),
             done: outcome,
             ended: false,
             cancel: CancellationToken::new(),
@@ -137,6 +164,12 @@ impl Calls {
     /// Whether a request is in flight.
     pub(crate) fn has(&self, id: u64) -> bool {
         self.pending.lock().contains_key(&id)
+    }
+
+    /// Whether the server has requests of clients to work on.
+    pub(crate) fn is_working(&self) -> bool {
+        let pending = self.pending.lock();
+        pending.values().any(|it| it.client != 0 && !it.listens)
     }
 
     /// Forgets a request. Whether it was still in flight.
@@ -175,7 +208,7 @@ impl Calls {
             None => {
                 self.setting.metrics.dropped("unknown_id");
                 debug!(
-                    id = id.map_or("none", RawValue::get),
+                    id = cut(id.map_or("none", RawValue::get)),
                     "the server answers what was not asked"
                 );
             }
@@ -213,14 +246,19 @@ impl Calls {
             ("notifications/cancelled", None) => return,
             (_, None) => subscription(&it),
         };
+        let size = it.size();
         let Some(owner) = owner else {
+            if size > MAX_UNSOLICITED {
+                self.setting.metrics.dropped("too_large");
+                return;
+            }
             // Nobody listens: that is no error.
             self.unsolicited.send(Arc::new(it)).ok();
             return;
         };
         let events = self.pending.lock().get(&owner).map(|it| it.events.clone());
         if let Some(events) = events
-            && events.try_send(Event::Notification(it)).is_err()
+            && !events.send(Event::Notification(it), size)
         {
             self.setting.metrics.dropped("slow_client");
         }
@@ -242,7 +280,7 @@ impl Calls {
             return self.reply(&id, &Ok(raw(&json!({}))));
         }
         if !asks::is_ask(&method) {
-            let text = format!("a client has no method {method:?}");
+            let text = format!("a client has no method {:?}", cut(&method));
             return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         }
         let can =
@@ -278,12 +316,13 @@ impl Calls {
             );
         }
         let (answer, answered) = oneshot::channel();
+        let size = method.len() + params.as_ref().map_or(0, |it| it.get().len());
         let ask = Ask {
             method,
             params,
             answer,
         };
-        if events.try_send(Event::Ask(ask)).is_err() {
+        if !events.send(Event::Ask(ask), size) {
             open.fetch_sub(1, Ordering::Relaxed);
             return self.reply(
                 &id,

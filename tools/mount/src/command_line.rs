@@ -53,7 +53,7 @@ pub fn translated(args: impl IntoIterator<Item = OsString>) -> anyhow::Result<Ve
                 .with_context(|| format!("{name} needs a value"))?,
         };
         match *name {
-            "--env" => env.push(value),
+            "--env" => env.push(config::list_entry(&value)),
             "--header" => headers.push(value),
             _ => out.extend([(*flag).into(), value.into()]),
         }
@@ -123,7 +123,7 @@ mod tests {
             "--env",
             "A",
             "--port=0",
-            "--env=B=1",
+            "--env=B=1,2",
             "--",
             "npx",
             "-y",
@@ -139,7 +139,7 @@ mod tests {
             "--mount-command",
             r"npx -y 'it'\''s' --name ''",
             "--mount-env",
-            "A,B=1",
+            r"A,B=1\,2",
         ];
         assert_eq!(given, expected);
         let given = line(&[

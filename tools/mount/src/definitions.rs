@@ -7,14 +7,17 @@ use tracing::warn;
 
 use crate::{
     headers,
+    keys::MountKeys,
     link::{Era, Link, Outgoing},
-    message::{Fields, Raw, error_text, fields, raw, text, to_raw},
+    message::{Fields, Raw, cut, error_text, fields, is_unambiguous, raw, text, to_raw},
 };
 
 /// The longest name of a tool.
 const MAX_NAME: usize = 128;
 /// Pages of one list that are read.
 const MAX_PAGES: usize = 1000;
+/// Messages of the largest size that all pages may have together.
+const MAX_MESSAGES: usize = 8;
 
 /// One tool of the server.
 #[derive(Debug)]
@@ -32,8 +35,12 @@ pub(crate) struct Definition {
 pub(crate) type Definitions = BTreeMap<String, Arc<Definition>>;
 
 impl Definition {
-    /// Reads an entry of `tools/list`; `None` for one without a usable name.
+    /// Reads an entry of `tools/list`; `None` for one without a usable name, and for one with two members
+    /// of one name: readers do not agree on which of them counts.
     pub(crate) fn read(entry: &RawValue) -> Option<Self> {
+        if !is_unambiguous(entry) {
+            return None;
+        }
         let value: Value = serde_json::from_str(entry.get()).ok()?;
         let name = value["name"].as_str()?.to_owned();
         let usable = !name.is_empty() && name.len() <= MAX_NAME && !name.contains(char::is_control);
@@ -65,7 +72,9 @@ impl Definition {
 }
 
 /// Asks the server for all pages of its tools.
-pub(crate) async fn list(link: &dyn Link, most: usize) -> anyhow::Result<Definitions> {
+pub(crate) async fn list(link: &dyn Link, keys: &MountKeys) -> anyhow::Result<Definitions> {
+    let most = keys.mount_max_tools;
+    let mut room = keys.mount_max_message.saturating_mul(MAX_MESSAGES);
     let mut found = Definitions::new();
     if !link.facts().can("tools") {
         return Ok(found);
@@ -78,8 +87,20 @@ pub(crate) async fn list(link: &dyn Link, most: usize) -> anyhow::Result<Definit
         }
         let asked = link.request(Outgoing::own("tools/list", params)).await?;
         let result = asked.outcome().await?.map_err(|error| {
-            anyhow::anyhow!("the server does not list its tools: {}", error_text(&error))
+            anyhow::anyhow!(
+                "the server does not list its tools: {}",
+                cut(&error_text(&error))
+            )
         })?;
+        let Some(left) = room.checked_sub(result.get().len()) else {
+            let key = "mount_max_message";
+            warn!(
+                key,
+                "the server's tools have {MAX_MESSAGES} times as many bytes as a message may"
+            );
+            return Ok(found);
+        };
+        room = left;
         let mut page = fields(Some(&result)).unwrap_or_default();
         let entries: Vec<Raw> = match page.remove("tools") {
             Some(entries) => serde_json::from_str(entries.get())?,
@@ -93,7 +114,7 @@ pub(crate) async fn list(link: &dyn Link, most: usize) -> anyhow::Result<Definit
             }
             match Definition::read(entry) {
                 Some(it) => drop(found.insert(it.name.clone(), Arc::new(it))),
-                None => warn!("a tool of the server has no usable name"),
+                None => warn!("a tool of the server has no usable name, or says something twice"),
             }
         }
         let next = text(page.get("nextCursor")).filter(|next| !next.is_empty());

@@ -9,7 +9,7 @@ use tokio::time::timeout;
 use crate::{
     asks::Capabilities,
     link::{Era, Exchange, Facts, Gone, LEGACY, MODERN, Next, Outgoing},
-    message::{Fields, Notification, Outcome, code, error_code, error_text, raw, to_raw},
+    message::{Fields, Notification, Outcome, code, cut, error_code, error_text, raw, to_raw},
     stdio::Pipe,
 };
 
@@ -141,7 +141,7 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
             }
             bail!(
                 "the server speaks no revision that we do: {}",
-                error_text(error)
+                cut(&error_text(error))
             );
         }
         Err(_) => return Ok(None),
@@ -159,7 +159,7 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
         }
         bail!(
             "the server speaks {}, and we speak {MODERN}",
-            Value::from(versions.clone())
+            cut(&Value::from(versions.clone()).to_string())
         );
     }
     Ok(Some(facts(
@@ -174,11 +174,14 @@ pub(crate) fn discovered(outcome: &Outcome) -> anyhow::Result<Option<Facts>> {
 pub(crate) fn begun(outcome: &Outcome) -> anyhow::Result<Facts> {
     let result: Value = match outcome {
         Ok(result) => serde_json::from_str(result.get()).context("read what the server is")?,
-        Err(error) => bail!("the server refuses to begin: {}", error_text(error)),
+        Err(error) => bail!("the server refuses to begin: {}", cut(&error_text(error))),
     };
     let version = result["protocolVersion"].as_str().unwrap_or_default();
     let Some(version) = LEGACY.iter().find(|known| **known == version) else {
-        bail!("the server speaks revision {version:?}, and we do not");
+        bail!(
+            "the server speaks revision {:?}, and we do not",
+            cut(version)
+        );
     };
     Ok(facts(Era::Legacy, version, &result, &result["serverInfo"]))
 }

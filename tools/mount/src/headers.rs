@@ -1,5 +1,7 @@
 //! Arguments that HTTP carries as headers too: `x-mcp-header` in a tool's schema.
 
+use std::collections::BTreeSet;
+
 use base64::{Engine as _, prelude::BASE64_STANDARD};
 use serde_json::Value;
 
@@ -19,11 +21,9 @@ pub(crate) fn annotated(schema: &Value) -> Result<Vec<(Vec<String>, String)>, St
     if all != found.len() {
         return Err("`x-mcp-header` stands where no chain of `properties` leads".to_owned());
     }
-    for (at, (_, name)) in found.iter().enumerate() {
-        if found[..at]
-            .iter()
-            .any(|(_, other)| other.eq_ignore_ascii_case(name))
-        {
+    let mut names = BTreeSet::new();
+    for (_, name) in &found {
+        if !names.insert(name.to_ascii_lowercase()) {
             return Err(format!("`x-mcp-header` {name:?} stands there twice"));
         }
     }

@@ -14,8 +14,9 @@ keys! {
         /// Command that is started as the server, as a shell splits it: quotes group words. The program
         /// takes it after `--` too.
         mount_command: Option<String> = optional(),
-        /// Variables that the command gets beside PATH and HOME, each as NAME or NAME=VALUE.
-        mount_env: Vec<String> = list(),
+        /// Variables that the command gets beside PATH and HOME, each as NAME or NAME=VALUE. A comma
+        /// within a value is written `\,`.
+        mount_env: Vec<String> = list().hidden(),
         /// URL of a server that runs already. Empty: `mount_command` is started.
         mount_url: Option<String> = optional(),
         /// Headers of each request to `mount_url`, each `name: value` on a line of its own.

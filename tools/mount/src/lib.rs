@@ -35,6 +35,7 @@ mod modern;
 mod mount;
 mod parked;
 mod process;
+mod replies;
 mod side;
 mod sse;
 mod stdio;
@@ -69,6 +70,16 @@ pub const SPEC: Spec = Spec {
     ],
 };
 
+/// What stands before the keys in the help.
+const USAGE: &str = "\
+Usage: mcp-mount --name NAME [--env NAME[=VALUE]]... -- COMMAND...
+       mcp-mount --name NAME --url URL [--header 'NAME: VALUE']...
+
+Examples:
+  mcp-mount --name everything -- npx -y @modelcontextprotocol/server-everything
+  mcp-mount --name docs --url https://example.com/mcp --header 'Authorization: Bearer abc'
+";
+
 const NO_SERVER: &str = "the mount needs a server: give its command after `--` or as `mount_command`, \
     or its URL as `mount_url`";
 
@@ -84,18 +95,24 @@ pub fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
+    if args.iter().any(|arg| arg == "--help" || arg == "-h") {
+        use std::io::Write as _;
+        // Whoever asked may not read it.
+        writeln!(std::io::stdout(), "{USAGE}").ok();
+    }
     service::main_as(SPEC, args, named, build)
 }
 
 /// The description of the mount that a configuration names.
 ///
 /// # Errors
-/// When it names none.
+/// When it names none, or a server that cannot be.
 pub fn named(config: &Config) -> anyhow::Result<Spec> {
     let keys = keys::MountKeys::from_config(config);
     if keys.mount_command.is_none() && keys.mount_url.is_none() {
         anyhow::bail!(NO_SERVER);
     }
+    mount::check(&keys)?;
     let name = keys
         .mount_name
         .context("the mount needs a name: give --name NAME, or set `mount_name`")?;

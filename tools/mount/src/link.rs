@@ -1,6 +1,9 @@
 //! A live connection to the server, of whichever era and transport.
 
-use std::sync::Arc;
+use std::sync::{
+    Arc,
+    atomic::{AtomicUsize, Ordering},
+};
 
 use serde_json::{Map, Value};
 use tokio::sync::{broadcast, mpsc, oneshot};
@@ -112,10 +115,40 @@ pub(crate) enum Next {
     Gone,
 }
 
+/// The events of a request in flight. What they take together is counted while they wait.
+#[derive(Debug)]
+pub(crate) struct Events {
+    received: mpsc::Receiver<(Event, usize)>,
+    waiting: Arc<AtomicUsize>,
+}
+
+impl Events {
+    pub(crate) const fn new(
+        received: mpsc::Receiver<(Event, usize)>,
+        waiting: Arc<AtomicUsize>,
+    ) -> Self {
+        Self { received, waiting }
+    }
+
+    /// The next one; `None` when the request has ended. Cancel-safe.
+    async fn next(&mut self) -> Option<Event> {
+        let (event, size) = self.received.recv().await?;
+        self.waiting.fetch_sub(size, Ordering::Relaxed);
+        Some(event)
+    }
+
+    /// One that waits already.
+    pub(crate) fn take(&mut self) -> Option<Event> {
+        let (event, size) = self.received.try_recv().ok()?;
+        self.waiting.fetch_sub(size, Ordering::Relaxed);
+        Some(event)
+    }
+}
+
 /// A request in flight. Dropping it cancels it.
 #[derive(Debug)]
 pub(crate) struct Exchange {
-    pub(crate) events: mpsc::Receiver<Event>,
+    pub(crate) events: Events,
     pub(crate) done: oneshot::Receiver<Outcome>,
     pub(crate) ended: bool,
     /// Runs when the exchange is dropped.
@@ -130,7 +163,7 @@ impl Exchange {
         }
         tokio::select! {
             biased;
-            Some(event) = self.events.recv() => Next::Event(event),
+            Some(event) = self.events.next() => Next::Event(event),
             done = &mut self.done => {
                 self.ended = true;
                 done.map_or(Next::Gone, Next::Done)

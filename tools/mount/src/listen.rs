@@ -9,15 +9,18 @@ use tokio_util::task::TaskTracker;
 use crate::{
     link::{Era, Event, Facts, Link, Next, Outgoing},
     message::{Fields, Notification, Outcome, Raw, code, error, fields, raw, text, to_raw},
-    modern::{Call, Out, gone_error, send},
+    modern::Call,
     mount::Mount,
     parked::{Parked, State},
+    replies::{Out, gone_error, send},
     side::Side,
     translate,
 };
 
-/// Resources that one stream may follow.
-const MAX_RESOURCES: usize = 1000;
+/// Resources that one client may follow.
+pub(crate) const MAX_RESOURCES: usize = 1000;
+/// The longest URI of one, bytes.
+pub(crate) const MAX_URI: usize = 4 << 10;
 
 /// Follows the server until it ends the stream: then with its outcome. Servers come and go meanwhile.
 pub(crate) async fn follow(mount: &Arc<Mount>, call: &Call, out: &Out) -> Option<Outcome> {
@@ -77,12 +80,14 @@ async fn pass(
     let is_own = link.facts().is_own;
     if is_own && let Some(filter) = params.get("notifications") {
         let filter = with_tasks(filter, |id| match Parked::read(id) {
-            State::Task { instance, id } if mount.parked.is_here(&instance) => Some(id.to_owned()),
+            State::Task { instance, sealed } if mount.parked.is_here(&instance) => {
+                mount.parked.task(sealed, &call.caller).map(str::to_owned)
+            }
             _ => None,
         });
         params.insert("notifications".to_owned(), filter);
     }
-    let mark = |id: &str| Some(mount.parked.wrap_task(id));
+    let mark = |id: &str| Some(mount.parked.wrap_task(id, &call.caller));
     let request = Outgoing {
         method: call.method.clone(),
         params,
@@ -115,7 +120,7 @@ async fn pass(
                 if is_own && it.method == "notifications/tasks" {
                     let mut params = it.fields();
                     if let Some(id) = text(params.get("taskId")) {
-                        let marked = raw(&Value::from(mount.parked.wrap_task(&id)));
+                        let marked = raw(&Value::from(mount.parked.wrap_task(&id, &call.caller)));
                         params.insert("taskId".to_owned(), marked);
                         it.params = Some(to_raw(&params));
                     }
@@ -174,7 +179,8 @@ async fn gather(
     if facts.can("resources.subscribe")
         && let Some(uris) = filter["resourceSubscriptions"].as_array()
     {
-        for uri in uris.iter().filter_map(Value::as_str).take(MAX_RESOURCES) {
+        let uris = uris.iter().filter_map(Value::as_str);
+        for uri in uris.filter(|uri| uri.len() <= MAX_URI).take(MAX_RESOURCES) {
             if followed.uris.insert(uri.to_owned()) {
                 mount.side.follow_resource(uri).await;
             }

@@ -42,7 +42,12 @@ impl McpService for MountedServer {
         let (out, messages) = mpsc::channel(OUTGOING);
         let mount = Arc::clone(&self.0);
         self.0.context.tracker.spawn(async move {
-            modern::serve(&mount, &caller, passed_on, &message, &out).await;
+            let served = modern::serve(&mount, &caller, passed_on, &message, &out);
+            tokio::select! {
+                () = Box::pin(served) => {}
+                // Its client has left, whatever it waited for.
+                () = out.closed() => {}
+            }
         });
         Ok(Response::new(ReceiverStream::new(messages)))
     }

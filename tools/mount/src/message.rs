@@ -1,12 +1,21 @@
 //! One message of JSON-RPC 2.0, its parts as they came.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+};
 
-use serde::{Deserialize, Serialize};
+use serde::{
+    Deserialize, Deserializer, Serialize,
+    de::{MapAccess, SeqAccess, Visitor},
+};
 use serde_json::{Value, json, value::RawValue};
 
 /// A part of a message that is not looked into.
 pub(crate) type Raw = Box<RawValue>;
+
+/// Bytes of a text of the other side that a log or an error shows.
+const SHOWN: usize = 300;
 
 /// What a request came to: a result, or an error object.
 pub(crate) type Outcome = Result<Raw, Raw>;
@@ -150,6 +159,11 @@ impl Notification {
         call(None, &self.method, self.params.as_deref())
     }
 
+    /// Bytes of its parts.
+    pub(crate) fn size(&self) -> usize {
+        self.method.len() + self.params.as_ref().map_or(0, |it| it.get().len())
+    }
+
     /// The parameters; none where they are no object.
     pub(crate) fn fields(&self) -> Fields {
         fields(self.params.as_deref()).unwrap_or_default()
@@ -220,6 +234,72 @@ pub(crate) fn error_text(error: &RawValue) -> String {
         .map_or_else(|_| error.get().to_owned(), |it| it.message)
 }
 
+/// The beginning of a text of the other side, for logs and errors.
+pub(crate) fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(SHOWN)]
+}
+
+/// Whether no object in it has two members of one name.
+pub(crate) fn is_unambiguous(value: &RawValue) -> bool {
+    serde_json::from_str::<Unambiguous>(value.get()).is_ok()
+}
+
+/// A value whose objects have each member once.
+struct Unambiguous;
+
+impl<'de> Deserialize<'de> for Unambiguous {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        from.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Unambiguous {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("JSON")
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut all: A) -> Result<Self, A::Error> {
+        while all.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut members: A) -> Result<Self, A::Error> {
+        let mut names = BTreeSet::new();
+        while let Some((name, Self)) = members.next_entry::<String, Self>()? {
+            if !names.insert(name) {
+                return Err(serde::de::Error::custom("a member is there twice"));
+            }
+        }
+        Ok(self)
+    }
+}
+
 /// The fields of an object, each as it came: numbers of every size stay what they are.
 pub(crate) type Fields = BTreeMap<String, Raw>;
 
@@ -284,6 +364,24 @@ mod tests {
         ];
         for (text, expected) in table {
             assert_eq!(kind(text), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_member_that_is_there_twice_is_found_at_every_depth() {
+        let read = |text: &str| RawValue::from_string(text.to_owned()).unwrap();
+        for text in [
+            "1",
+            "-1.5",
+            "null",
+            "true",
+            r#""a""#,
+            r#"[{"a":1},{"a":2}]"#,
+        ] {
+            assert!(is_unambiguous(&read(text)), "{text}");
+        }
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"x":{"a":1,"b":2,"\u0061":3}}]"#] {
+            assert!(!is_unambiguous(&read(text)), "{text}");
         }
     }
 

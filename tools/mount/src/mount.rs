@@ -13,25 +13,33 @@ use mcp::pins::{PinKeys, PinMode, Pins};
 use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::{Context, Severity};
-use tokio::{sync::broadcast, time::sleep};
+use tokio::{
+    sync::broadcast,
+    time::{Instant, sleep, sleep_until},
+};
 
 use crate::{
     calls::Setting,
     command_line::split,
-    definitions::Definitions,
+    definitions::{Definition, Definitions},
     http_link::HttpServer,
     keys::MountKeys,
     link::{Era, Exchange, Gone, Link, Outgoing},
-    message::{Fields, Notification, raw},
+    message::{Fields, Notification, Raw, code, error, raw},
     metrics::MountMetrics,
     parked::Parked,
     process::ServerCommand,
+    replies::gone_error,
     side::Side,
+    stdio::within,
     tasks::HeldTasks,
     tools::Tools,
     upstream::{Address, Upstream},
 };
 
+/// Pauses before a server that has not told its tools is asked again.
+const FIRST_PAUSE: Duration = Duration::from_secs(1);
+const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// How often requests that have waited long enough are ended.
 const SWEEP: Duration = Duration::from_secs(5);
 
@@ -42,7 +50,7 @@ pub(crate) struct Mount {
     pub(crate) keys: MountKeys,
     pub(crate) metrics: MountMetrics,
     pub(crate) upstream: Arc<Upstream>,
-    pub(crate) tools: Tools,
+    pub(crate) tools: Arc<Tools>,
     pub(crate) parked: Parked,
     pub(crate) held: HeldTasks,
     /// `None` when nothing is pinned.
@@ -71,14 +79,19 @@ impl Mount {
             shutdown: context.shutdown.clone(),
             metrics: metrics.clone(),
         };
-        let upstream = Upstream::start(address.clone(), setting.clone(), &keys, false);
+        let tools = Arc::new(Tools::default());
+        let pins = (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
+            .then(|| Pins::new(Arc::clone(&context.discovery)));
+        // A server that was started again may be another one.
+        let forgotten = pins.as_ref().map(|_| Arc::clone(&tools));
+        let (own, side) = (address.clone(), setting.clone());
+        let upstream = Upstream::start(own, side, &keys, false, forgotten);
         let mount = Arc::new(Self {
             upstream: Arc::clone(&upstream),
-            tools: Tools::default(),
+            tools,
             parked: Parked::new(&context.instance_id, &keys, &metrics),
             held: HeldTasks::default(),
-            pins: (PinKeys::from_config(&context.config).mcp_pins == PinMode::Mounts)
-                .then(|| Pins::new(Arc::clone(&context.discovery))),
+            pins,
             side: Arc::new(Side::new(Arc::clone(&upstream))),
             legacy: OnceLock::new(),
             second: Mutex::new(Some((address, setting))),
@@ -128,7 +141,7 @@ impl Mount {
                 return Arc::clone(&self.side);
             };
             let (tracker, shutdown) = (setting.tracker.clone(), setting.shutdown.clone());
-            let upstream = Upstream::start(address, setting, &self.keys, true);
+            let upstream = Upstream::start(address, setting, &self.keys, true, None);
             let side = Arc::new(Side::new(upstream));
             let follow = Arc::clone(&side).follow();
             tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
@@ -157,11 +170,31 @@ impl Mount {
         request: Outgoing,
     ) -> Result<Exchange, Gone> {
         let method = request.method.clone();
-        let sent = upstream.request(request).await;
+        // A server that reads nothing takes no request either.
+        let sent = self.in_time(upstream.request(request)).await;
         if sent.is_err() {
             self.metrics.request(&method, "lost");
         }
         sent
+    }
+
+    /// Whether a tool may be called now: the server is there, and its tools were compared with their pins.
+    /// Why not, if it may not.
+    pub(crate) async fn check_tool(&self, name: &str) -> Result<(), Raw> {
+        // One that is started again tells its tools anew.
+        let link = self.upstream.link().await;
+        link.map_err(|gone| gone_error(&gone))?;
+        let known = self.tools.first(self.keys.mount_wait).await;
+        if known.is_none() && self.pins.is_some() {
+            return Err(error(
+                code::INTERNAL,
+                "the server's tools are not known yet",
+            ));
+        }
+        match self.tools.blocked(name) {
+            Some(reason) => Err(error(code::INVALID_PARAMS, reason)),
+            None => Ok(()),
+        }
     }
 
     /// How many tools are compared with pins; `None` when none is.
@@ -169,9 +202,14 @@ impl Mount {
         self.pins.as_ref().map(|_| self.keys.mount_max_tools)
     }
 
-    /// How long a request may go on without a sign of the server.
-    pub(crate) fn patience(&self) -> Option<Duration> {
-        Some(self.keys.mount_timeout).filter(|it| !it.is_zero())
+    /// Waits for a sign of the server for as long as a request may go on without one.
+    pub(crate) async fn in_time<T>(
+        &self,
+        sign: impl Future<Output = Result<T, Gone>>,
+    ) -> Result<T, Gone> {
+        let patience = self.keys.mount_timeout;
+        let sign = within(patience, sign).await;
+        sign.unwrap_or(Err(Gone::Late(patience)))
     }
 
     /// Reads the tools of each connection, and passes on what it tells everybody.
@@ -199,12 +237,19 @@ impl Mount {
         let mut entries = self.context.discovery.entries();
         entries.mark_unchanged();
         let mut listen = self.listen(link).await;
-        self.read_tools(link).await;
+        let mut reading = Reading::new(self.read_tools(link).await);
         if !first {
             self.side.begin_again(link).await;
         }
         loop {
             let notification = tokio::select! {
+                // The server has not listed them, and may have had no time for it.
+                () = reading.is_due() => {
+                    if reading.ended(self.read_tools(link).await) {
+                        self.tell_changed("tools");
+                    }
+                    continue;
+                }
                 // An operator approves.
                 Ok(()) = entries.changed() => {
                     let known = self.tools.known().unwrap_or_default();
@@ -214,15 +259,22 @@ impl Mount {
                     continue;
                 }
                 // A page had a tool that is not known as it is there.
-                () = self.tools.strange.notified() => {
-                    self.read_tools(link).await;
-                    self.tell_changed("tools");
+                () = reading.later(self.tools.strange.notified()) => {
+                    let before = self.tools.usable();
+                    reading.ended(self.read_tools(link).await);
+                    if !same(&before, &self.tools.usable()) {
+                        self.tell_changed("tools");
+                    }
                     continue;
                 }
                 told = told.recv() => match told {
                     Ok(notification) => notification,
                     Err(broadcast::error::RecvError::Lagged(_)) => {
-                        self.read_tools(link).await;
+                        reading.ended(self.read_tools(link).await);
+                        // Which changes were missed is not known.
+                        for kind in ["tools", "resources", "prompts"] {
+                            self.tell_changed(kind);
+                        }
                         continue;
                     }
                     Err(broadcast::error::RecvError::Closed) => return,
@@ -236,25 +288,31 @@ impl Mount {
                 },
             };
             if notification.method == "notifications/tools/list_changed" {
-                self.read_tools(link).await;
+                reading.ended(self.read_tools(link).await);
             }
             self.side.tell(notification);
         }
     }
 
-    async fn read_tools(&self, link: &dyn Link) {
-        match self.tools.read(link, self.keys.mount_max_tools).await {
+    /// Reads the tools. Whether the server has told them.
+    async fn read_tools(&self, link: &dyn Link) -> bool {
+        let limit = self.keys.mount_start_timeout;
+        let read = within(limit, self.tools.read(link, &self.keys)).await;
+        let read = read.unwrap_or_else(|| bail_late(limit));
+        match read {
             Ok(read) => {
                 self.context.conditions.set("tools", None);
                 self.check_pins(&read).await;
                 // Known only after it is known which may be used.
                 self.tools.set(read);
+                true
             }
             Err(error) => {
                 let text = format!("the server's tools are not known: {error:#}");
                 tracing::warn!("{text}");
                 let condition = Some((Severity::Degraded, text));
                 self.context.conditions.set("tools", condition);
+                false
             }
         }
     }
@@ -305,6 +363,66 @@ impl Mount {
     }
 }
 
+fn bail_late(limit: Duration) -> anyhow::Result<Definitions> {
+    bail!("it did not list them within {limit:?}")
+}
+
+/// Whether two lists of tools are the same for whoever sees them.
+fn same(one: &[Arc<Definition>], other: &[Arc<Definition>]) -> bool {
+    one.iter()
+        .map(|it| &it.value)
+        .eq(other.iter().map(|it| &it.value))
+}
+
+/// When tools are read again.
+struct Reading {
+    /// When the server was asked last.
+    last: Instant,
+    /// When it is to be asked again because it has not told them, and the pause after that.
+    again: Option<Instant>,
+    pause: Duration,
+}
+
+impl Reading {
+    fn new(told: bool) -> Self {
+        let mut reading = Self {
+            last: Instant::now(),
+            again: None,
+            pause: FIRST_PAUSE,
+        };
+        reading.ended(told);
+        reading
+    }
+
+    /// The server has told them, or not. The answer is the same.
+    fn ended(&mut self, told: bool) -> bool {
+        self.last = Instant::now();
+        match told {
+            true => (self.again, self.pause) = (None, FIRST_PAUSE),
+            false => {
+                self.again = Some(self.last + self.pause);
+                self.pause = (self.pause * 2).min(LONGEST_PAUSE);
+            }
+        }
+        told
+    }
+
+    /// Waits until it is to be asked again. Cancel-safe.
+    async fn is_due(&self) {
+        match self.again {
+            Some(again) => sleep_until(again).await,
+            None => std::future::pending().await,
+        }
+    }
+
+    /// Waits for an event, but not sooner than a pause after the last reading: a server may list
+    /// something else each time. Cancel-safe where the event is.
+    async fn later(&self, event: impl Future<Output = ()>) {
+        sleep_until(self.last + FIRST_PAUSE).await;
+        event.await;
+    }
+}
+
 async fn next_of(listen: &mut Option<Exchange>) -> Option<Notification> {
     let Some(exchange) = listen else {
         return std::future::pending().await;
@@ -322,13 +440,28 @@ async fn next_of(listen: &mut Option<Exchange>) -> Option<Notification> {
     }
 }
 
+/// Whether the keys name one server, which can be reached in some way.
+///
+/// # Errors
+/// When they do not: what to give instead.
+pub(crate) fn check(keys: &MountKeys) -> anyhow::Result<()> {
+    match (&keys.mount_command, &keys.mount_url) {
+        (Some(_), Some(_)) => bail!("give a command or `mount_url`, not both"),
+        (None, None) => bail!(crate::NO_SERVER),
+        (Some(command), None) => split(command).context(OPEN_QUOTE).map(drop),
+        (None, Some(url)) => HttpServer::read(url, keys).map(drop),
+    }
+}
+
+const OPEN_QUOTE: &str = "mount_command: a quote is not closed";
+
 /// Where the server is.
 fn address(keys: &MountKeys) -> anyhow::Result<Address> {
     match (&keys.mount_command, &keys.mount_url) {
         (Some(_), Some(_)) => bail!("give a command or `mount_url`, not both"),
         (None, None) => Ok(Address::Nowhere),
         (Some(command), None) => {
-            let words = split(command).context("mount_command: a quote is not closed")?;
+            let words = split(command).context(OPEN_QUOTE)?;
             let environment = config::environment();
             let variable = |name: &str| environment.get(name).cloned();
             let command = ServerCommand::new(words, &keys.mount_env, variable);

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use hmac::{Hmac, KeyInit as _, Mac as _};
+use mcp::text::canonical;
 use parking_lot::Mutex;
 use sha2::{Digest as _, Sha256};
 use tokio::{
@@ -21,6 +22,11 @@ use crate::{
 
 /// What every state of a mount begins with.
 const MARK: &str = "mesh1.";
+
+/// What is sealed for a task in place of the number of a request, which is random.
+const TASK: u64 = u64::from_be_bytes(*b"mcp-task");
+/// Bytes of the seal of a task's id, which clients keep and show.
+const SEAL: usize = 16;
 
 /// A request that waits.
 #[derive(Debug)]
@@ -39,8 +45,8 @@ pub(crate) enum State<'a> {
     Foreign(&'a str),
     /// It is the server's own, which came through this instance.
     Server { instance: String, state: &'a str },
-    /// It is the id of a task that this instance's server has.
-    Task { instance: String, id: &'a str },
+    /// It is the id of a task that this instance's server has, and whose that is.
+    Task { instance: String, sealed: &'a str },
     /// It names a request that this instance holds.
     Parked { instance: String, sealed: &'a str },
 }
@@ -91,7 +97,7 @@ impl Parked {
         match parts {
             Some((instance, ("s", state))) => State::Server { instance, state },
             Some((instance, ("p", sealed))) => State::Parked { instance, sealed },
-            Some((instance, ("t", id))) => State::Task { instance, id },
+            Some((instance, ("t", sealed))) => State::Task { instance, sealed },
             _ => State::Foreign(state),
         }
     }
@@ -101,9 +107,21 @@ impl Parked {
         format!("{}s.{state}", self.mark())
     }
 
-    /// The id of a task, marked with this instance: no other one has it.
-    pub(crate) fn wrap_task(&self, id: &str) -> String {
-        format!("{}t.{id}", self.mark())
+    /// The id of a task, marked with this instance, since no other one has it, and sealed for its
+    /// caller: servers count their tasks, and the session with the server is everybody's.
+    pub(crate) fn wrap_task(&self, id: &str, caller: &str) -> String {
+        let seal = self.seal(TASK, caller, id.as_bytes());
+        let seal = BASE64_URL_SAFE_NO_PAD.encode(&seal[..SEAL]);
+        format!("{}t.{seal}.{id}", self.mark())
+    }
+
+    /// The server's id of a task that is the caller's.
+    pub(crate) fn task<'a>(&self, sealed: &'a str, caller: &str) -> Option<&'a str> {
+        let (seal, id) = sealed.split_once('.')?;
+        let seal = BASE64_URL_SAFE_NO_PAD.decode(seal).ok()?;
+        let mac = self.mac(TASK, caller, id.as_bytes());
+        let is_whole = seal.len() == SEAL;
+        (is_whole && mac.verify_truncated_left(&seal).is_ok()).then_some(id)
     }
 
     /// The beginning of a state of this instance. An ID may have dots.
@@ -193,44 +211,29 @@ pub(crate) fn digest(method: &str, params: &Fields) -> Vec<u8> {
         if ["_meta", "inputResponses", "requestState"].contains(&&**name) {
             continue;
         }
-        // The same value may be written in several ways.
-        let value = serde_json::from_str::<serde_json::Value>(value.get()).unwrap_or_default();
         hash.update([0]);
         hash.update(name.as_bytes());
         hash.update([0]);
-        hash.update(canonical(&value).as_bytes());
+        // The same value may be written in several ways; one that is too deep to read is its text.
+        match serde_json::from_str(value.get()) {
+            Ok(value) => hash.update(canonical(&value)),
+            Err(_) => hash.update(value.get()),
+        }
     }
     hash.finalize().to_vec()
 }
 
-/// A value as text, the same for values that are equal.
-pub(crate) fn canonical(value: &serde_json::Value) -> String {
-    use serde_json::Value;
-    match value {
-        Value::Object(map) => {
-            let sorted: BTreeMap<_, _> = map.iter().collect();
-            let rows = sorted.into_iter().map(|(name, value)| {
-                format!("{}:{}", Value::from(name.as_str()), canonical(value))
-            });
-            format!("{{{}}}", rows.collect::<Vec<_>>().join(","))
-        }
-        Value::Array(all) => {
-            let rows = all.iter().map(canonical).collect::<Vec<_>>();
-            format!("[{}]", rows.join(","))
-        }
-        other => other.to_string(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use serde_json::json;
     use telemetry::MetricsRegistry;
     use tokio::sync::mpsc;
     use tokio_util::sync::CancellationToken;
 
     use super::*;
-    use crate::message::raw;
+    use crate::{link::Events, message::raw};
 
     fn parked(most: usize) -> Parked {
         let metrics = MountMetrics::new(&MetricsRegistry::new());
@@ -244,7 +247,7 @@ mod tests {
     fn waiting() -> Waiting {
         Waiting {
             exchange: Exchange {
-                events: mpsc::channel(1).1,
+                events: Events::new(mpsc::channel(1).1, Arc::default()),
                 done: oneshot::channel().1,
                 ended: false,
                 cancel: CancellationToken::new(),
@@ -305,6 +308,29 @@ mod tests {
     }
 
     #[test]
+    fn a_task_is_its_callers_and_nobody_elses() {
+        let parked = parked(1);
+        let state = parked.wrap_task("task.1", "ann");
+        let State::Task { instance, sealed } = Parked::read(&state) else {
+            panic!("{state}");
+        };
+        assert_eq!(instance, "mcp-mount-1");
+        assert_eq!(parked.task(sealed, "ann"), Some("task.1"));
+        let seal = sealed.split_once('.').unwrap().0;
+        for (sealed, caller) in [
+            (sealed, "bob"),
+            (sealed, ""),
+            ("task.1", "ann"),
+            (".task.1", "ann"),
+            (&format!("{seal}.task.2"), "ann"),
+            (&format!("{}.task.1", &seal[..4]), "ann"),
+        ] {
+            assert_eq!(parked.task(sealed, caller), None, "{sealed} {caller}");
+        }
+        assert_eq!(self::parked(1).task(sealed, "ann"), None);
+    }
+
+    #[test]
     fn a_digest_is_of_what_a_request_asks_for() {
         let fields = |value: serde_json::Value| crate::message::fields(Some(&raw(&value))).unwrap();
         let first =
@@ -315,5 +341,16 @@ mod tests {
         assert_eq!(digest("tools/call", &first), digest("tools/call", &again));
         assert_ne!(digest("tools/call", &first), digest("tools/call", &other));
         assert_ne!(digest("tools/call", &first), digest("prompts/get", &first));
+        // What cannot be read is told apart too.
+        let deep = |end: &str| {
+            let text = format!("{}{end}{}", "[".repeat(200), "]".repeat(200));
+            let text = format!(r#"{{"name":"a","arguments":{{"x":{text}}}}}"#);
+            let value = serde_json::value::RawValue::from_string(text).unwrap();
+            crate::message::fields(Some(&value)).unwrap()
+        };
+        assert_ne!(
+            digest("tools/call", &deep("1")),
+            digest("tools/call", &deep("2"))
+        );
     }
 }

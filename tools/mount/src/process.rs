@@ -13,6 +13,7 @@ use tokio::{
     process::{Child, ChildStderr, ChildStdin, ChildStdout, Command},
     time::{Instant, sleep, timeout},
 };
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 /// The longest line of the server's log that is written whole.
@@ -104,11 +105,13 @@ impl ServerProcess {
         // What it has started may live on.
         let end = Instant::now() + GRACE / 3;
         self.signal(Signal::TERM);
-        while self
-            .group
-            .is_some_and(|group| test_kill_process_group(group).is_ok())
-            && Instant::now() < end
-        {
+        while let Some(group) = self.group {
+            if test_kill_process_group(group).is_err() {
+                // Its number may be another's from now on.
+                self.group = None;
+            } else if Instant::now() >= end {
+                break;
+            }
             sleep(POLL).await;
         }
     }
@@ -127,25 +130,46 @@ impl Drop for ServerProcess {
     }
 }
 
-/// Writes the server's standard error to the log, until it ends.
-pub(crate) async fn log(stderr: ChildStderr) {
+/// Writes the server's standard error to the log, until that ends, or a while after the server has: what
+/// it has started may keep the pipe open for ever.
+pub(crate) async fn log(stderr: ChildStderr, ended: CancellationToken) {
     let mut stderr = BufReader::new(stderr);
     let mut line = Vec::new();
-    while let Ok(Some(whole)) = read_line(&mut stderr, &mut line, LOG_LINE).await {
-        let text = String::from_utf8_lossy(&line);
-        let text = text.trim_end();
-        if !text.is_empty() {
-            info!(target: "mcp_mount::server", text, whole, "server");
+    let lines = async {
+        while let Ok(Some(whole)) = read_line(&mut stderr, &mut line, LOG_LINE, Long::Skipped).await
+        {
+            let text = String::from_utf8_lossy(&line);
+            let text = text.trim_end();
+            if !text.is_empty() {
+                info!(target: "mcp_mount::server", text, whole, "server");
+            }
         }
+    };
+    let late = async {
+        ended.cancelled().await;
+        sleep(GRACE).await;
+    };
+    tokio::select! {
+        () = lines => {}
+        () = late => {}
     }
 }
 
-/// Reads a line of at most `most` bytes; the rest of a longer one is skipped. Whether it was whole;
-/// `None` at the end.
+/// What becomes of a line that is too long.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Long {
+    /// Its rest is skipped.
+    Skipped,
+    /// Nothing more is read: it may have no end.
+    Ends,
+}
+
+/// Reads a line of at most `most` bytes. Whether it was whole; `None` at the end.
 pub(crate) async fn read_line(
     from: &mut (impl AsyncBufRead + Unpin),
     line: &mut Vec<u8>,
     most: usize,
+    long: Long,
 ) -> std::io::Result<Option<bool>> {
     line.clear();
     let (mut whole, mut any) = (true, false);
@@ -161,6 +185,9 @@ pub(crate) async fn read_line(
             let room = most.saturating_sub(line.len());
             whole &= part.len() <= room;
             line.extend_from_slice(&part[..part.len().min(room)]);
+            if !whole && long == Long::Ends {
+                return Ok(Some(false));
+            }
             (part.len() + usize::from(end.is_some()), end.is_some())
         };
         from.consume(used);
@@ -223,7 +250,10 @@ mod tests {
         let mut from = BufReader::with_capacity(4, &b"12345678\nabc\n\nlast"[..]);
         let mut line = Vec::new();
         let mut lines = Vec::new();
-        while let Some(whole) = read_line(&mut from, &mut line, 5).await.unwrap() {
+        while let Some(whole) = read_line(&mut from, &mut line, 5, Long::Skipped)
+            .await
+            .unwrap()
+        {
             lines.push((String::from_utf8(line.clone()).unwrap(), whole));
         }
         let expected = [("12345", false), ("abc", true), ("", true), ("last", true)];
@@ -231,5 +261,24 @@ mod tests {
             lines,
             expected.map(|(text, whole)| (text.to_owned(), whole))
         );
+    }
+
+    #[tokio::test]
+    async fn a_line_without_an_end_is_given_up_at_its_limit() {
+        let mut from = BufReader::new(tokio::io::repeat(b'x'));
+        let mut line = Vec::new();
+        let read = read_line(&mut from, &mut line, 100, Long::Ends).await;
+        assert_eq!((read.unwrap(), line.len()), (Some(false), 100));
+    }
+
+    #[tokio::test]
+    async fn a_pipe_that_a_child_keeps_open_is_left_when_the_server_has_ended() {
+        // Its own session is no part of the server's process group.
+        let (mut server, (_, _, stderr)) = shell("setsid sleep 30 & exit 0").start().unwrap();
+        let ended = CancellationToken::new();
+        server.wait().await.unwrap();
+        ended.cancel();
+        let left = timeout(GRACE * 4, log(stderr, ended)).await;
+        left.expect("it is left");
     }
 }

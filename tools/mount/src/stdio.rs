@@ -18,7 +18,7 @@ use crate::{
     handshake,
     link::{Era, Exchange, Facts, Gone, Link, Outgoing},
     message::{Message, Notification, Request, raw, to_raw},
-    process::{self, ServerCommand, ServerProcess, read_line},
+    process::{self, Long, ServerCommand, ServerProcess, read_line},
 };
 
 /// Messages that wait for a server that does not read.
@@ -59,12 +59,16 @@ pub(crate) async fn connect(
         out,
         tracker: tracker.clone(),
     };
-    let closed = pipe.calls.closed().clone();
-    let guard = closed.clone().drop_guard();
-    tracker.spawn(process::log(stderr));
-    tracker.spawn(write(stdin, outgoing, closed.clone()));
+    let guard = pipe.calls.closed().clone().drop_guard();
+    tracker.spawn(write(stdin, outgoing, Arc::clone(&pipe.calls)));
     tracker.spawn(read(stdout, Arc::clone(&pipe.calls)));
-    tracker.spawn(watch(server, Arc::clone(&pipe.calls), shutdown.clone()));
+    let ended = CancellationToken::new();
+    tracker.spawn(process::log(stderr, ended.clone()));
+    let watched = watch(server, Arc::clone(&pipe.calls), shutdown.clone());
+    tracker.spawn(async move {
+        watched.await;
+        ended.cancel();
+    });
     let learnt = within(*patience, handshake::over_pipes(&pipe, probe)).await;
     let facts = learnt.with_context(|| format!("it said nothing for {patience:?}"))??;
     guard.disarm();
@@ -82,8 +86,10 @@ pub(crate) async fn within<F: Future>(patience: Duration, future: F) -> Option<F
     }
 }
 
-/// Writes messages to the server until its connection ends. Its input ends with this task.
-async fn write(mut stdin: ChildStdin, mut out: mpsc::Receiver<Vec<u8>>, closed: CancellationToken) {
+/// Writes messages to the server until its connection ends. Its input ends with this task, and a server
+/// that closes its input ends the connection: it could be asked nothing more.
+async fn write(mut stdin: ChildStdin, mut out: mpsc::Receiver<Vec<u8>>, calls: Arc<Calls>) {
+    let closed = calls.closed();
     loop {
         let message = tokio::select! {
             message = out.recv() => message,
@@ -103,7 +109,11 @@ async fn write(mut stdin: ChildStdin, mut out: mpsc::Receiver<Vec<u8>>, closed: 
             stdin.flush().await
         };
         tokio::select! {
-            written = written => if written.is_err() {
+            written = written => if let Err(error) = written {
+                if !closed.is_cancelled() {
+                    warn!(%error, "the server has closed its input");
+                }
+                calls.close();
                 return;
             },
             () = closed.cancelled() => return,
@@ -119,7 +129,7 @@ async fn read(stdout: ChildStdout, calls: Arc<Calls>) {
     let closed = calls.closed().clone();
     loop {
         let read = tokio::select! {
-            read = read_line(&mut stdout, &mut line, limit) => read,
+            read = read_line(&mut stdout, &mut line, limit, Long::Ends) => read,
             () = closed.cancelled() => return,
         };
         match read {
@@ -169,15 +179,10 @@ async fn watch(mut server: ServerProcess, calls: Arc<Calls>, shutdown: Cancellat
 impl Pipe {
     /// Sends a request with this token in `_meta` where progress is asked for.
     pub(crate) async fn request(&self, mut request: Outgoing) -> Result<Exchange, Gone> {
-        let Outgoing {
-            capabilities,
-            client,
-            progress,
-            ..
-        } = &request;
-        let (id, exchange) = self.calls.open(capabilities.clone(), *client, *progress)?;
+        let (id, exchange) = self.calls.open(&request)?;
         set_token(&mut request, id);
-        let method = request.method.clone();
+        // Whoever gives up while the server reads nothing has to be forgotten too.
+        self.forget_when_dropped(id, &request.method, exchange.cancel.clone());
         let message = Request {
             id: raw(&Value::from(id)),
             method: request.method,
@@ -192,26 +197,30 @@ impl Pipe {
             self.calls.forget(id);
             return Err(Gone::Lost);
         }
-        let (calls, out, cancel) = (
-            Arc::clone(&self.calls),
-            self.out.clone(),
-            exchange.cancel.clone(),
-        );
-        let closed = closed.clone();
+        Ok(exchange)
+    }
+
+    /// Tells the server when a request is given up.
+    fn forget_when_dropped(&self, id: u64, method: &str, cancel: CancellationToken) {
+        let (calls, out) = (Arc::clone(&self.calls), self.out.clone());
+        // `initialize` cannot be taken back.
+        let is_told = method != "initialize";
+        let closed = calls.closed().clone();
         self.tracker.spawn(async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
                 () = closed.cancelled() => return,
             }
-            // `initialize` cannot be taken back.
-            if calls.forget(id) && method != "initialize" {
+            if calls.forget(id) && is_told {
                 calls.setting().metrics.cancelled();
                 let params = serde_json::json!({"requestId": id, "reason": "its client has left"});
                 let cancelled = Notification::new("notifications/cancelled", &params);
-                out.send(cancelled.write()).await.ok();
+                // A server that does not read is not waited for: its client has gone.
+                if out.try_send(cancelled.write()).is_err() {
+                    calls.setting().metrics.dropped("slow_server");
+                }
             }
         });
-        Ok(exchange)
     }
 
     pub(crate) async fn notify(&self, notification: &Notification) -> Result<(), Gone> {

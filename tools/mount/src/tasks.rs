@@ -7,15 +7,16 @@ use parking_lot::Mutex;
 use serde_json::{Map, Value, json};
 use tokio::{
     sync::oneshot,
-    time::{Instant, timeout},
+    time::{Instant, timeout_at},
 };
 
 use crate::{
     asks::{Capabilities, TASKS},
     link::{Ask, Event, Exchange, Gone, Next, Outgoing},
     message::{Fields, Outcome, Raw, code, error, raw, text, to_raw},
-    modern::{Call, gone_error},
+    modern::Call,
     mount::Mount,
+    replies::gone_error,
 };
 
 /// How long a task that needs input may take to say what it asks.
@@ -29,7 +30,15 @@ const RELATED: &str = "io.modelcontextprotocol/related-task";
 
 /// The tasks of a server of an earlier revision that ask something, by their ids.
 #[derive(Debug, Default)]
-pub(crate) struct HeldTasks(Mutex<BTreeMap<String, Held>>);
+pub(crate) struct HeldTasks(Mutex<BTreeMap<String, Arc<Slot>>>);
+
+/// The place of one of them. Who asks for it waits for who does already.
+#[derive(Debug)]
+struct Slot {
+    held: tokio::sync::Mutex<Option<Held>>,
+    /// When it was asked for last.
+    seen: Mutex<Instant>,
+}
 
 /// One of them: its result is being waited for, since its questions come with that.
 #[derive(Debug)]
@@ -37,7 +46,6 @@ struct Held {
     exchange: Exchange,
     asks: BTreeMap<String, (Value, oneshot::Sender<Outcome>)>,
     asked: u64,
-    since: Instant,
 }
 
 /// Whether a client of 2026-07-28 knows tasks.
@@ -104,12 +112,7 @@ impl Mount {
     async fn ask_task(&self, method: &str, id: &str) -> Outcome {
         let request = Outgoing::own(method, about(id));
         let asked = async { self.request(request).await?.outcome().await };
-        let asked: Result<Outcome, Gone> = match self.patience() {
-            Some(patience) => timeout(patience, asked)
-                .await
-                .unwrap_or(Err(Gone::Late(patience))),
-            None => asked.await,
-        };
+        let asked: Result<Outcome, Gone> = self.in_time(asked).await;
         asked.unwrap_or_else(|gone| Err(gone_error(&gone)))
     }
 }
@@ -119,15 +122,17 @@ impl Mount {
 pub(crate) async fn begin(
     mount: &Mount,
     mut request: Outgoing,
+    caller: &str,
 ) -> Result<(String, Map<String, Value>), Raw> {
     request.params.insert("task".to_owned(), raw(&json!({})));
     let begun = async { mount.request(request).await?.outcome().await };
-    let begun = begun.await.map_err(|gone| gone_error(&gone))??;
-    let task = value(&begun)["task"].take();
+    let begun = mount.in_time(begun).await;
+    let begun = begun.map_err(|gone| gone_error(&gone))??;
+    let task = value(&begun).get("task").cloned().unwrap_or_default();
     let Some(id) = task["taskId"].as_str() else {
         return Err(error(code::INTERNAL, "the server began no task"));
     };
-    let mut out = modern_task(&task, &mount.parked.wrap_task(id));
+    let mut out = modern_task(&task, &mount.parked.wrap_task(id, caller));
     out.insert("resultType".to_owned(), "task".into());
     Ok((id.to_owned(), out))
 }
@@ -159,7 +164,7 @@ pub(crate) async fn answer_modern(mount: &Arc<Mount>, call: &Call, id: &str) -> 
         "tasks/update" => {
             let given = call.params.get("inputResponses").map(|it| &**it);
             let given = crate::message::fields(given).unwrap_or_default();
-            let known = mount.held.answer(id, given);
+            let known = mount.held.answer(id, given).await;
             if !known && let Err(gone) = mount.ask_task("tasks/get", id).await {
                 return Err(gone);
             }
@@ -171,7 +176,7 @@ pub(crate) async fn answer_modern(mount: &Arc<Mount>, call: &Call, id: &str) -> 
 
 async fn get(mount: &Arc<Mount>, call: &Call, id: &str) -> Outcome {
     let task = value(&mount.ask_task("tasks/get", id).await?);
-    let mut out = modern_task(&task, &mount.parked.wrap_task(id));
+    let mut out = modern_task(&task, &mount.parked.wrap_task(id, &call.caller));
     out.insert("resultType".to_owned(), "complete".into());
     match task["status"].as_str().unwrap_or_default() {
         "input_required" => {
@@ -206,24 +211,34 @@ impl HeldTasks {
         call: &Call,
         id: &str,
     ) -> Result<Map<String, Value>, Raw> {
-        let held = self.0.lock().remove(id);
-        let mut held = match held {
+        let slot = self.slot(id)?;
+        let mut held = slot.held.lock().await;
+        let held = match &mut *held {
             Some(held) => held,
-            None => {
+            none => {
                 let request = result_of(id, &call.capabilities, call.client);
                 let exchange = mount.request(request).await;
-                Held {
+                none.insert(Held {
                     exchange: exchange.map_err(|gone| gone_error(&gone))?,
                     asks: BTreeMap::new(),
                     asked: 0,
-                    since: Instant::now(),
-                }
+                })
             }
         };
-        while let Ok(Next::Event(event)) = match held.asks.is_empty() {
-            true => timeout(QUESTION, held.exchange.next()).await,
-            false => timeout(Duration::ZERO, held.exchange.next()).await,
-        } {
+        let late = Instant::now() + QUESTION;
+        loop {
+            // Of what waits already, everything; else the first question, if it comes in time.
+            let until = match held.asks.is_empty() {
+                true => late,
+                false => Instant::now(),
+            };
+            let Ok(Next::Event(event)) = timeout_at(until, held.exchange.next()).await else {
+                break;
+            };
+            if Instant::now() >= late {
+                // The server may have no end of progress to tell.
+                break;
+            }
             if let Event::Ask(Ask {
                 method,
                 params,
@@ -240,22 +255,36 @@ impl HeldTasks {
             }
         }
         let questions = held.asks.iter();
-        let questions = questions
+        Ok(questions
             .map(|(key, (request, _))| (key.clone(), request.clone()))
-            .collect();
+            .collect())
+    }
+
+    /// The place of a task.
+    fn slot(&self, id: &str) -> Result<Arc<Slot>, Raw> {
         let mut all = self.0.lock();
-        if all.len() < MAX_HELD {
-            all.insert(id.to_owned(), held);
+        if let Some(slot) = all.get(id) {
+            *slot.seen.lock() = Instant::now();
+            return Ok(Arc::clone(slot));
         }
-        Ok(questions)
+        if all.len() >= MAX_HELD {
+            let text = format!("{MAX_HELD} tasks ask something already");
+            return Err(error(code::INTERNAL, text));
+        }
+        let slot = Arc::new(Slot {
+            held: tokio::sync::Mutex::default(),
+            seen: Mutex::new(Instant::now()),
+        });
+        all.insert(id.to_owned(), Arc::clone(&slot));
+        Ok(slot)
     }
 
     /// Gives answers to a task. Whether it is known here.
-    fn answer(&self, id: &str, mut given: Fields) -> bool {
-        let mut all = self.0.lock();
-        let Some(held) = all.get_mut(id) else {
-            return false;
-        };
+    async fn answer(&self, id: &str, mut given: Fields) -> bool {
+        let slot = self.0.lock().get(id).map(Arc::clone);
+        let Some(slot) = slot else { return false };
+        let mut held = slot.held.lock().await;
+        let Some(held) = &mut *held else { return false };
         let keys: Vec<String> = held.asks.keys().cloned().collect();
         for key in keys {
             if let Some(given) = given.remove(&key)
@@ -270,7 +299,8 @@ impl HeldTasks {
 
     /// Forgets tasks that were asked for long ago.
     pub(crate) fn sweep(&self, time: Duration) {
-        self.0.lock().retain(|_, held| held.since.elapsed() < time);
+        let is_fresh = |slot: &Slot| slot.seen.lock().elapsed() < time;
+        self.0.lock().retain(|_, slot| is_fresh(slot));
     }
 }
 
@@ -311,12 +341,18 @@ pub(crate) fn progress(result: &Raw) -> Progress {
     let pause = pause.clamp(Duration::from_millis(20), Duration::from_secs(10));
     match task["status"].as_str().unwrap_or_default() {
         "completed" => {
-            let mut result = task["result"].clone();
-            if let Some(fields) = result.as_object_mut() {
-                fields.remove("resultType");
-            }
-            result["_meta"][RELATED] = json!({"taskId": task["taskId"]});
-            Progress::Ended(Ok(raw(&result)))
+            let Value::Object(mut result) = task["result"].clone() else {
+                let text = "the task's result is no object";
+                return Progress::Ended(Err(error(code::INTERNAL, text)));
+            };
+            result.remove("resultType");
+            let mut meta = match result.remove("_meta") {
+                Some(Value::Object(meta)) => meta,
+                _ => Map::new(),
+            };
+            meta.insert(RELATED.to_owned(), json!({"taskId": task["taskId"]}));
+            result.insert("_meta".to_owned(), Value::Object(meta));
+            Progress::Ended(Ok(raw(&Value::Object(result))))
         }
         "failed" => Progress::Ended(Err(raw(&task["error"]))),
         "cancelled" => Progress::Ended(Err(error(code::INTERNAL, "the task was cancelled"))),
@@ -358,6 +394,12 @@ mod tests {
         let done = json!({"taskId": "t", "status": "completed", "result": {"content": [], "resultType": "complete"}});
         let expected = json!({"content": [], "_meta": {RELATED: {"taskId": "t"}}});
         assert_eq!(ended(done), Ok(expected));
+        for result in [json!("x"), json!([1]), json!(null)] {
+            let task = json!({"taskId": "t", "status": "completed", "result": result});
+            assert!(ended(task).is_err());
+        }
+        let odd = json!({"taskId": "t", "status": "completed", "result": {"_meta": "x"}});
+        assert_eq!(ended(odd), Ok(json!({"_meta": {RELATED: {"taskId": "t"}}})));
         let failed =
             json!({"taskId": "t", "status": "failed", "error": {"code": 1, "message": "m"}});
         assert_eq!(ended(failed), Err(json!({"code": 1, "message": "m"})));

@@ -11,7 +11,6 @@ use proto::{
     error_info::{self, Reason},
 };
 use serde_json::{Map, Value, json};
-use tokio::time::timeout;
 use tonic::{Code, Request, Response, Status};
 
 use crate::{
@@ -20,7 +19,8 @@ use crate::{
     definitions::{Definition, own_params},
     headers,
     link::{Era, Gone, Next, Outgoing},
-    message::{Fields, Outcome, error_code, error_text, raw, to_raw},
+    message::{Fields, Outcome, cut, error_code, error_text, raw, to_raw},
+    modern::next,
     mount::Mount,
 };
 
@@ -93,6 +93,8 @@ impl MountedTool {
         parameters: std::collections::HashMap<String, String>,
     ) -> Result<Result<String, String>, Status> {
         let mount = &*self.0;
+        // One that is started again tells its tools anew.
+        mount.upstream.link().await.map_err(|gone| status(&gone))?;
         let Some(known) = mount.tools.first(mount.keys.mount_wait).await else {
             let why = mount.upstream.problem().unwrap_or_default();
             return Err(away(format!("the mounted server does not answer: {why}")));
@@ -100,8 +102,9 @@ impl MountedTool {
         let Some(tool) = known.get(name) else {
             let names: Vec<&str> = known.keys().map(String::as_str).take(50).collect();
             let names = names.join(", ");
+            let name = cut(name);
             return Ok(Err(format!(
-                "unknown operation {name:.80?}: give one of {names}"
+                "unknown operation {name:?}: give one of {names}"
             )));
         };
         if let Some(reason) = mount.tools.blocked(name) {
@@ -146,15 +149,9 @@ impl MountedTool {
             client: mount.client(),
             headers: headers::of_arguments(&tool.headers, &given),
         };
-        let mut exchange = link.request(request).await?;
+        let mut exchange = mount.in_time(link.request(request)).await?;
         loop {
-            let next = match mount.patience() {
-                Some(patience) => timeout(patience, exchange.next())
-                    .await
-                    .map_err(|_| Gone::Late(patience))?,
-                None => exchange.next().await,
-            };
-            match next {
+            match next(mount, &mut exchange).await? {
                 Next::Event(_) => {}
                 Next::Done(outcome) => {
                     let word = if outcome.is_ok() { "result" } else { "error" };
@@ -250,7 +247,8 @@ fn result_text(result: &Value) -> Result<String, String> {
     let kind = result["resultType"].as_str().unwrap_or("complete");
     if kind != "complete" {
         return Err(format!(
-            "the tool answers with {kind:?}, which a caller of gRPC cannot go on with"
+            "the tool answers with {:?}, which a caller of gRPC cannot go on with",
+            cut(kind)
         ));
     }
     let content = result["content"].as_array().cloned().unwrap_or_default();

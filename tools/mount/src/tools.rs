@@ -11,6 +11,7 @@ use tokio::sync::{Notify, watch};
 
 use crate::{
     definitions::{self, Definition, Definitions},
+    keys::MountKeys,
     link::{Era, Link},
     message::{Raw, fields, text, to_raw},
 };
@@ -52,8 +53,12 @@ impl Default for Tools {
 
 impl Tools {
     /// Reads them from the server.
-    pub(crate) async fn read(&self, link: &dyn Link, most: usize) -> anyhow::Result<Definitions> {
-        let read = definitions::list(link, most).await?;
+    pub(crate) async fn read(
+        &self,
+        link: &dyn Link,
+        keys: &MountKeys,
+    ) -> anyhow::Result<Definitions> {
+        let read = definitions::list(link, keys).await?;
         let over_http = link.facts().era == Era::Modern && link.has_headers();
         let mut invalid = BTreeSet::new();
         let mut usable = |it: &Arc<Definition>| match &it.invalid {
@@ -74,9 +79,22 @@ impl Tools {
         self.known.send_replace(Some(Arc::new(read)));
     }
 
+    /// They are to be read and compared again before any is used.
+    pub(crate) fn forget(&self) {
+        self.known.send_replace(None);
+    }
+
     /// Those that are known; `None` until they were read once.
     pub(crate) fn known(&self) -> Option<Arc<Definitions>> {
         self.known.borrow().clone()
+    }
+
+    /// Those that may be used, by their names.
+    pub(crate) fn usable(&self) -> Vec<Arc<Definition>> {
+        let known = self.known().unwrap_or_default();
+        let blocked = self.blocked.lock();
+        let usable = known.values().filter(|it| !blocked.contains_key(&it.name));
+        usable.cloned().collect()
     }
 
     /// The same, but waits for the first reading.
@@ -149,12 +167,16 @@ impl Tools {
                 let left_out = known.as_ref().is_some_and(|known| {
                     known.get(&name).is_none() && self.invalid.lock().contains(&name)
                 });
+                let now = pinned.and_then(|_| Definition::read(entry));
                 let strange = pinned.is_some()
-                    && Definition::read(entry).is_none_or(|now| {
+                    && now.as_ref().is_none_or(|now| {
                         let known = known.as_ref().and_then(|known| known.get(&name));
-                        known.is_none_or(|it| definition(&it.value) != definition(&now.value))
+                        known.is_none_or(|it| {
+                            it.value != now.value && definition(&it.value) != definition(&now.value)
+                        })
                     });
-                if strange && !left_out && room {
+                // To read again what has no use would change nothing.
+                if strange && now.is_some() && !left_out && room {
                     self.strange.notify_one();
                 }
                 !left_out && !strange && self.blocked(&name).is_none()

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    asks::TASKS,
+    asks::{self, TASKS},
     handshake::SERVER,
     link::{Era, Facts, LEGACY, MODERN},
     message::{Fields, Outcome, Raw, code, error_code, fields, raw, to_raw},
@@ -38,6 +38,11 @@ const LEVELS: [&str; 8] = [
 /// The rank of a level of log lines.
 pub(crate) fn level(name: &str) -> Option<usize> {
     LEVELS.iter().position(|known| *known == name)
+}
+
+/// The level of this rank.
+pub(crate) fn level_name(rank: usize) -> &'static str {
+    LEVELS.get(rank).copied().unwrap_or("info")
 }
 
 /// Whether a line of the log, as a notification, is at least of this level.
@@ -91,10 +96,7 @@ fn modern_capabilities(facts: &Facts) -> Map<String, Value> {
         && let Some(tasks) = capabilities.remove("tasks")
         && tasks.pointer("/requests/tools/call").is_some()
     {
-        let extensions = capabilities
-            .entry("extensions")
-            .or_insert_with(|| json!({}));
-        extensions[TASKS] = json!({});
+        asks::add_tasks(&mut capabilities);
     }
     capabilities
 }

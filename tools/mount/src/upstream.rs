@@ -21,8 +21,10 @@ use crate::{
     http_link::{self, HttpServer},
     keys::MountKeys,
     link::{Exchange, Gone, Link, Outgoing},
+    message::cut,
     process::ServerCommand,
     stdio,
+    tools::Tools,
 };
 
 /// After how long a connection counts as good: the next pause is the first again.
@@ -52,17 +54,21 @@ pub(crate) struct Upstream {
     restart: Backoff,
     wait: Duration,
     legacy: bool,
+    /// Tools that each connection has to tell anew before any is used.
+    forgotten: Option<Arc<Tools>>,
 }
 
 impl Upstream {
     /// Connects to the server until the end of the setting.
     ///
-    /// With `legacy` it speaks an earlier revision, whatever else the server knows.
+    /// With `legacy` it speaks an earlier revision, whatever else the server knows. The `forgotten` tools are
+    /// unknown with each new connection.
     pub(crate) fn start(
         address: Address,
         setting: Setting,
         keys: &MountKeys,
         legacy: bool,
+        forgotten: Option<Arc<Tools>>,
     ) -> Arc<Self> {
         let upstream = Arc::new(Self {
             address,
@@ -73,9 +79,11 @@ impl Upstream {
             wait: keys.mount_wait,
             setting,
             legacy,
+            forgotten,
         });
         let (kept, shutdown) = (Arc::clone(&upstream), upstream.setting.shutdown.clone());
-        let supervise = async move { shutdown.run_until_cancelled(kept.supervise()).await };
+        let supervise = Box::pin(async move { kept.supervise().await });
+        let supervise = async move { shutdown.run_until_cancelled(supervise).await };
         upstream.setting.tracker.spawn(supervise);
         upstream
     }
@@ -86,12 +94,19 @@ impl Upstream {
             match self.connect().await {
                 Ok(link) => {
                     let facts = Arc::clone(link.facts());
-                    info!(server = %facts.server["name"], version = %facts.server["version"],
-                        revision = facts.version, "connected");
+                    let said = |name: &str| facts.server[name].as_str().unwrap_or_default();
+                    info!(
+                        server = cut(said("name")),
+                        version = cut(said("version")),
+                        revision = facts.version,
+                        "connected"
+                    );
                     let (begun, closed) = (Instant::now(), link.closed().clone());
                     if !self.legacy {
                         self.setting.metrics.up(true);
                     }
+                    // Before anybody can call one.
+                    self.forgotten.iter().for_each(|tools| tools.forget());
                     self.link.send_replace(Some(link));
                     closed.cancelled().await;
                     self.link.send_replace(None);

@@ -86,6 +86,10 @@ fn output(request: &JobRequest, result: Value, metrics: Option<&Value>) -> Value
 }
 
 fn response(request: &JobRequest, mut result: Value, metrics: Option<&Value>) -> Value {
+    if !result.is_object() {
+        // No runner of ours ends a request so.
+        return result;
+    }
     let body = match result["body"].take() {
         Value::String(text) => serde_json::from_str(&text).unwrap_or(Value::String(text)),
         _ => result["body_base64"].take(),

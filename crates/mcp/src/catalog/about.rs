@@ -17,46 +17,41 @@ pub(super) struct About {
     pub(super) parameters: Vec<ToolParameter>,
 }
 
+/// What agents, tools and workers say alike, beside what only this kind says.
+macro_rules! about {
+    ($info:expr, $own:expr) => {
+        About {
+            name: $info.name,
+            description: $info.description,
+            details: $info.detailed_description,
+            how_it_works: $info.how_it_works,
+            return_format: $info.return_format,
+            use_cases: $info.use_cases,
+            ..$own
+        }
+    };
+}
+
 impl About {
     pub(super) fn agent(service: &Service, info: AgentInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
-            ..Self::default()
-        };
-        about.completed(service)
+        about!(info, Self::default()).completed(service)
     }
 
     pub(super) fn worker(service: &Service, info: WorkerInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
+        let own = Self {
             parameters: info.parameters,
             ..Self::default()
         };
-        about.completed(service)
+        about!(info, own).completed(service)
     }
 
     pub(super) fn tool(service: &Service, info: ToolInfo) -> Self {
-        let about = Self {
-            name: info.name,
-            description: info.description,
-            details: info.detailed_description,
-            how_it_works: info.how_it_works,
-            return_format: info.return_format,
-            use_cases: info.use_cases,
+        let own = Self {
             operations: info.operations,
             parameters: info.parameters,
+            ..Self::default()
         };
-        about.completed(service)
+        about!(info, own).completed(service)
     }
 
     fn completed(mut self, service: &Service) -> Self {

@@ -2,35 +2,34 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use bytes::Bytes;
-use directory::{Descriptors, Directory, Service, own_entry};
+use directory::{Directory, Service, own_entry};
 use dynamic::FilePool;
-use prost_reflect::{MethodDescriptor, ServiceDescriptor};
-use proto::agentplatform::{AgentInfo, ToolInfo, ToolOperation, ToolParameter, WorkerInfo};
+use proto::agentplatform::{AgentInfo, ToolInfo, ToolParameter, WorkerInfo};
 use serde_json::Value;
 use service::ServiceKind;
 use tonic::Status;
 
 use super::{
-    about::{About, sentences},
+    about::About,
     methods::{
-        EXECUTE_TASK, EXECUTE_TOOL, Exposure, MOUNT, PLATFORM, PROCESS_TASK, Verdict,
-        is_infrastructure,
+        EXECUTE_TASK, EXECUTE_TOOL, Exposure, MOUNT, PLATFORM, PROCESS_TASK, is_infrastructure,
     },
     mounts,
+    named::Named,
     pools::Pools,
+    reflected::Question,
     sets::DescriptorSets,
 };
 use crate::{
-    Annotations, MeshTool, MountClient, PreparedCall, ToolDefinition, ToolTarget,
+    MeshTool, MountClient, ToolDefinition, ToolTarget,
     schema::{self, SchemaOptions},
     text::{MAX_DESCRIPTION, clean},
 };
 
 /// Methods of one service at most: reflection may list any number.
-const MAX_METHODS: usize = 1_000;
+pub(super) const MAX_METHODS: usize = 1_000;
 /// Longest title, characters.
-const MAX_TITLE: usize = 128;
+pub(super) const MAX_TITLE: usize = 128;
 
 /// Asks services for what they offer.
 #[derive(Debug)]
@@ -53,7 +52,7 @@ pub(super) struct ServiceTools {
     /// Resources of a mount, as it lists them.
     pub(super) resources: Vec<Value>,
     /// What its methods are described by, for other services of the same files.
-    pool: Option<Arc<FilePool>>,
+    pub(super) pool: Option<Arc<FilePool>>,
 }
 
 /// A tool before it has its name.
@@ -86,7 +85,7 @@ impl ServiceTools {
     }
 
     /// Adds a reason why something is missing.
-    fn report(&mut self, problem: impl AsRef<str>) {
+    pub(super) fn report(&mut self, problem: impl AsRef<str>) {
         // What services say goes to terminals too.
         let problem = clean(problem.as_ref(), 500);
         match &mut self.problem {
@@ -117,6 +116,12 @@ impl Builder {
         }
         self.methods(service, exposure, &mut found).await;
         found.tools.sort_by(|a, b| a.identity.cmp(&b.identity));
+        let given = found.tools.len();
+        found.tools.dedup_by(|a, b| a.identity == b.identity);
+        let twice = given - found.tools.len();
+        if twice > 0 {
+            found.report(format!("{twice} of its tools have names of others of it"));
+        }
         found
     }
 
@@ -285,236 +290,13 @@ impl Builder {
     }
 }
 
-/// Which methods are looked for, and how they are shown.
-struct Question {
-    service: Arc<Service>,
-    exposure: Exposure,
-    sets: Arc<DescriptorSets>,
-    pools: Arc<Pools>,
-    schema: SchemaOptions,
-    wanted: BTreeSet<String>,
-}
-
-impl Question {
-    fn answer(&self, reflected: &Result<Arc<Descriptors>, Status>) -> ServiceTools {
-        let mut found = ServiceTools::default();
-        let files = match reflected {
-            Ok(told) => {
-                let files = told.files().map(|(_, bytes): (&str, &Bytes)| bytes.clone());
-                self.pools.of(&self.sets.with_comments(files))
-            }
-            Err(_) => self.pools.of(&[]),
-        };
-        let missing = || match reflected {
-            Err(status) => format!("its reflection does not answer: {}", told(status)),
-            Ok(told) if told.files().next().is_none() => {
-                "it has no reflection: give its files in mcp_descriptor_sets".to_owned()
-            }
-            Ok(_) => files.problem().map_or_else(
-                || "its reflection does not describe it".to_owned(),
-                |problem| format!("its reflection does not fit together: {problem}"),
-            ),
-        };
-        if self.wanted.is_empty() {
-            found.report(missing());
-        }
-        found.pool = Some(Arc::clone(&files));
-        for name in &self.wanted {
-            let described = files.pool.get_service_by_name(name).or_else(|| {
-                let set = self.sets.describing(name)?;
-                set.pool.get_service_by_name(name)
-            });
-            match described {
-                Some(described) => self.service_methods(&described, &mut found),
-                None => found.report(format!("{name}: {}", missing())),
-            }
-        }
-        for (service, method) in self.exposure.names() {
-            let is_of_pool = self.wanted.contains(service);
-            let is_known = |pool: &ServiceDescriptor| pool.methods().any(|it| it.name() == method);
-            let known = files.pool.get_service_by_name(service);
-            if is_of_pool && known.is_some_and(|known| !is_known(&known)) {
-                found.report(format!("{service} has no method {method}"));
-            }
-        }
-        found
-    }
-
-    fn service_methods(&self, described: &ServiceDescriptor, found: &mut ServiceTools) {
-        for method in described.methods() {
-            let path = dynamic::path(&method);
-            let left_out = |reason: &str| LeftOut {
-                method: path.clone(),
-                reason: reason.to_owned(),
-            };
-            match self.exposure.verdict(described.full_name(), method.name()) {
-                Verdict::Unlisted => continue,
-                Verdict::LeftOut(why) => {
-                    found.left_out.push(left_out(why));
-                    continue;
-                }
-                Verdict::Tool => {}
-            }
-            if found.tools.len() >= MAX_METHODS {
-                found.report(format!("it has more than {MAX_METHODS} methods"));
-                return;
-            }
-            match self.method(&method, &path) {
-                Ok(tool) => found.tools.push(tool),
-                Err(status) => found.left_out.push(left_out(status.message())),
-            }
-        }
-    }
-
-    fn method(&self, method: &MethodDescriptor, path: &str) -> Result<ServiceTool, Status> {
-        let (service, parent) = (&self.service, method.parent_service());
-        let name = format!("{}_{}", parent.name(), method.name());
-        let comment = schema::method_comment(method);
-        let description = match comment.is_empty() {
-            true => format!("Calls {path} of {}.", service.name),
-            false => comment,
-        };
-        let full = (parent.full_name(), method.name());
-        let mut named = Named::method(service, &self.exposure, full);
-        // A call that goes on as a job answers with the name of that.
-        let output_schema =
-            (!named.is_task).then(|| schema::method_output_schema(method, &self.schema));
-        let definition = ToolDefinition {
-            title: clean(&format!("{} {}", parent.name(), method.name()), MAX_TITLE),
-            description: clean(&description, MAX_DESCRIPTION),
-            input_schema: schema::method_input_schema(method, &self.schema),
-            output_schema,
-            ..ToolDefinition::default()
-        };
-        let target = ToolTarget::Method(PreparedCall::new(&service.name, method.clone())?);
-        // What the proto file declares.
-        let options = method.method_descriptor_proto().options.as_ref();
-        let level = options.map_or("", |options| options.idempotency_level().as_str_name());
-        if level == "NO_SIDE_EFFECTS" {
-            named.annotations.read_only = Some(true);
-        }
-        if ["NO_SIDE_EFFECTS", "IDEMPOTENT"].contains(&level) {
-            named.annotations.idempotent = Some(true);
-        }
-        let wanted = format!("{}__{name}", service.name);
-        Ok(named.tool(definition, target, path, wanted, name))
-    }
-}
-
-/// A method that is one tool or several, and what is declared of it.
-struct Named<'a> {
-    service: &'a Service,
-    is_task: bool,
-    annotations: Annotations,
-    path: String,
-}
-
-impl<'a> Named<'a> {
-    fn method(service: &'a Service, exposure: &Exposure, of: (&str, &str)) -> Self {
-        let path = format!("{}/{}", of.0, of.1);
-        let declared = |is: bool| is.then_some(true);
-        let idempotent = service.representative();
-        let idempotent = idempotent.is_some_and(|instance| instance.is_idempotent(&path));
-        Self {
-            service,
-            is_task: exposure.is_task(of.0, of.1),
-            annotations: Annotations {
-                read_only: declared(exposure.is_read_only(of.0, of.1)),
-                destructive: declared(exposure.is_destructive(of.0, of.1)),
-                idempotent: declared(idempotent),
-                open_world: None,
-            },
-            path,
-        }
-    }
-
-    /// The tool that stands for the whole service.
-    fn whole(&self, definition: ToolDefinition, target: ToolTarget) -> ServiceTool {
-        let id = self.service.public_id.clone();
-        self.tool(definition, target, &self.path, id.clone(), id)
-    }
-
-    fn mounted(&self, name: &str, definition: ToolDefinition) -> ServiceTool {
-        let declared = definition.annotations;
-        let named = Self {
-            annotations: Annotations {
-                read_only: declared.read_only.or(self.annotations.read_only),
-                destructive: declared.destructive.or(self.annotations.destructive),
-                idempotent: declared.idempotent.or(self.annotations.idempotent),
-                open_world: declared.open_world,
-            },
-            path: self.path.clone(),
-            ..*self
-        };
-        let identity = format!("{}#{name}", self.path);
-        let wanted = format!("{}__{name}", self.service.public_id);
-        let target = ToolTarget::Mounted { tool: name.into() };
-        named.tool(definition, target, &identity, wanted, name.to_owned())
-    }
-
-    fn operation(&self, about: &About, operation: ToolOperation) -> ServiceTool {
-        let parameters: Arc<[ToolParameter]> = operation.parameters.into();
-        let name = operation.name;
-        let title = format!("{}: {name}", about.name);
-        let texts = [operation.description.as_str(), &about.description];
-        let definition = ToolDefinition {
-            title: clean(&title, MAX_TITLE),
-            description: clean(&sentences(texts), MAX_DESCRIPTION),
-            input_schema: schema::operation_input_schema(&parameters, false),
-            output_schema: schema::operation_output_schema(&operation.output_schema),
-            ..ToolDefinition::default()
-        };
-        let declared = self.annotations;
-        let named = Self {
-            annotations: Annotations {
-                read_only: operation.read_only.or(declared.read_only),
-                destructive: operation.destructive.or(declared.destructive),
-                idempotent: operation.idempotent.or(declared.idempotent),
-                open_world: None,
-            },
-            path: self.path.clone(),
-            ..*self
-        };
-        let target = ToolTarget::ToolOperation {
-            operation: Some(name.as_str().into()),
-            parameters,
-        };
-        let identity = format!("{}#{name}", self.path);
-        let wanted = format!("{}__{name}", self.service.public_id);
-        named.tool(definition, target, &identity, wanted, name)
-    }
-
-    fn tool(
-        &self,
-        definition: ToolDefinition,
-        target: ToolTarget,
-        identity: &str,
-        wanted: String,
-        local: String,
-    ) -> ServiceTool {
-        let definition = ToolDefinition {
-            name: wanted,
-            annotations: self.annotations,
-            ..definition
-        };
-        let public_id = self.service.public_id.as_str().into();
-        let mut tool = definition.tool(&self.service.name, &public_id, target);
-        tool.is_task = self.is_task;
-        ServiceTool {
-            identity: format!("{}/{identity}", self.service.name),
-            local,
-            tool: Arc::new(tool),
-        }
-    }
-}
-
 /// Whether a service serves this, as far as it says.
 fn serves(service: &Service, grpc_service: &str) -> bool {
     let known = &service.grpc_services;
     known.is_empty() || known.iter().any(|name| name == grpc_service)
 }
 
-fn told(status: &Status) -> String {
+pub(super) fn told(status: &Status) -> String {
     match status.message() {
         "" => status.code().description().to_owned(),
         message => message.to_owned(),

@@ -3,12 +3,13 @@
 use std::{sync::Arc, time::Duration};
 
 use channel::Mesh;
-use serde_json::{Map, Value, json};
+use proto::mesh::v1::McpMessage;
+use serde_json::{Map, Value, json, value::RawValue};
 use tokio::{
     sync::mpsc,
-    time::{sleep, timeout},
+    time::{Instant, sleep, timeout, timeout_at},
 };
-use tonic::{Status, metadata::MetadataMap};
+use tonic::{Status, Streaming, metadata::MetadataMap};
 
 use super::snapshot::MeshResource;
 use crate::{
@@ -22,21 +23,24 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Entries of one list, and pages, at most.
 const MAX_ENTRIES: usize = 1_000;
 const MAX_PAGES: usize = 100;
-/// Largest definition of a tool, bytes.
+/// Largest definition of a tool or a resource, bytes, and of all of one list together.
 const MAX_DEFINITION: usize = 256 << 10;
+const MAX_LIST: usize = 16 << 20;
+/// Changes of a mount's lists that come within this time are one.
+const TOGETHER: Duration = Duration::from_millis(200);
 /// Pauses before a mount is listened to again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// The revision that mounts are asked in.
 const REVISION: &str = "2026-07-28";
 
-/// All entries of a list: `tools` for `tools/list`.
+/// All entries of a list, `tools` for `tools/list`, as far as there is room for them.
 pub(super) async fn list(
     client: &MountClient,
     service: &str,
     of: &str,
 ) -> Result<Vec<Value>, Status> {
-    let (mut entries, mut cursor) = (Vec::new(), None);
+    let (mut entries, mut cursor, mut room) = (Vec::new(), None, MAX_LIST);
     for _ in 0..MAX_PAGES {
         let mut params = json!({});
         if let Some(cursor) = cursor {
@@ -47,11 +51,17 @@ pub(super) async fn list(
         let silent = || Status::deadline_exceeded(format!("no answer within {PATIENCE:?}"));
         let mut page = timeout(PATIENCE, asked).await.map_err(|_| silent())??;
         if let Some(Value::Array(found)) = page.get_mut(of).map(Value::take) {
-            entries.extend(found);
+            for entry in found {
+                let size = entry.to_string().len();
+                if entries.len() == MAX_ENTRIES || size > room {
+                    return Ok(entries);
+                }
+                room -= size;
+                entries.push(entry);
+            }
         }
-        entries.truncate(MAX_ENTRIES);
         cursor = page.get("nextCursor").filter(|it| it.is_string()).cloned();
-        if cursor.is_none() || entries.len() == MAX_ENTRIES {
+        if cursor.is_none() {
             break;
         }
     }
@@ -115,7 +125,14 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
                 if told.method == "notifications/subscriptions/acknowledged" {
                     pause = FIRST_PAUSE;
                 }
-                if is_change && changed.send(Arc::clone(&service)).await.is_err() {
+                if !is_change {
+                    continue;
+                }
+                // A server may tell of changes without end: those of a moment are one.
+                if gather(&mut events).await.is_err() {
+                    break;
+                }
+                if changed.send(Arc::clone(&service)).await.is_err() {
                     return;
                 }
             }
@@ -127,6 +144,20 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
             return;
         }
     }
+}
+
+/// Takes what is told within a moment. An error is the end of the stream.
+async fn gather(events: &mut Streaming<McpMessage>) -> Result<(), Status> {
+    let end = Instant::now() + TOGETHER;
+    while let Ok(event) = timeout_at(end, events.message()).await {
+        if event?.is_none() {
+            return Err(Status::unavailable("it has ended"));
+        }
+        if Instant::now() >= end {
+            break;
+        }
+    }
+    Ok(())
 }
 
 /// A tool as its server describes it, and the server's name for it; `None` for what is no description.
@@ -169,6 +200,9 @@ pub(super) fn definition(entry: Value) -> Option<(String, ToolDefinition)> {
 /// A resource of the mount with this public name, `N` of `mount://N/<uri>`.
 pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Option<MeshResource> {
     let mut fields = entry.as_object()?.clone();
+    if entry.to_string().len() > MAX_DEFINITION {
+        return None;
+    }
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let (uri, title) = (uri(service, text("uri")), clean(text("title"), 128));
     let name = clean(text("name"), 128);
@@ -197,6 +231,21 @@ pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Optio
         service: Arc::clone(service),
         version,
     })
+}
+
+/// The answer of a mount to `resources/read`, under the names of the mesh; `None` where it is something
+/// else, since a server may answer anything.
+pub(super) fn contents(answer: &RawValue, service: &str) -> Option<Value> {
+    let mut fields: Map<String, Value> = serde_json::from_str(answer.get()).ok()?;
+    for content in fields.get_mut("contents")?.as_array_mut()? {
+        let content = content.as_object_mut()?;
+        let own = content.get("uri").and_then(Value::as_str);
+        let named = uri(service, own.unwrap_or_default());
+        content.insert("uri".to_owned(), json!(named));
+    }
+    // What it is called here is for the gateway to say.
+    fields.remove("resultType");
+    Some(Value::Object(fields))
 }
 
 /// `mount://N/<uri>`, for a resource of the mount `tool-N`.
@@ -235,6 +284,29 @@ mod tests {
         }
         let huge = json!({"name": "a", "inputSchema": {"description": "x".repeat(MAX_DEFINITION)}});
         assert!(super::definition(huge).is_none());
+    }
+
+    #[test]
+    fn what_is_no_answer_to_a_reading_is_refused() {
+        let read = |answer: Value| {
+            let raw = RawValue::from_string(answer.to_string()).unwrap();
+            contents(&raw, "tool-files")
+        };
+        let given =
+            json!({"resultType": "complete", "contents": [{"uri": "a:b", "text": "x"}, {}]});
+        let expected = json!({"contents": [{"uri": "mount://files/a:b", "text": "x"}, {"uri": "mount://files/"}]});
+        assert_eq!(read(given), Some(expected));
+        for odd in [
+            json!(null),
+            json!("contents"),
+            json!([]),
+            json!({}),
+            json!({"contents": "x"}),
+            json!({"contents": ["x"]}),
+            json!({"contents": [[1]]}),
+        ] {
+            assert_eq!(read(odd.clone()), None, "{odd}");
+        }
     }
 
     #[test]

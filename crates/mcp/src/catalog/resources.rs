@@ -213,18 +213,9 @@ async fn read_mounted(
         let Ok(result) = response.outcome else {
             return Err(unknown(&resource.uri));
         };
-        let mut result: Value = serde_json::from_str(result.get())
-            .map_err(|error| CallError::internal(error.to_string()))?;
-        let contents = result["contents"].as_array_mut().into_iter().flatten();
-        for content in contents {
-            let uri = content["uri"].as_str().unwrap_or_default();
-            content["uri"] = json!(mounts::uri(&resource.service, uri));
-        }
-        if let Some(fields) = result.as_object_mut() {
-            // What it is called here is for the gateway to say.
-            fields.remove("resultType");
-        }
-        return Ok(result);
+        return mounts::contents(result, &resource.service).ok_or_else(|| {
+            CallError::internal("the mounted server's answer holds no contents of a resource")
+        });
     }
     Err(CallError::internal("the mount has ended without an answer"))
 }

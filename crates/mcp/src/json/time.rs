@@ -8,7 +8,9 @@ pub(super) fn timestamp(seconds: i64, nanos: i64) -> String {
     let total = i128::from(seconds) * NANOS + i128::from(nanos);
     let (seconds, nanos) = (total.div_euclid(NANOS), total.rem_euclid(NANOS));
     let (days, of_day) = (seconds.div_euclid(DAY), seconds.rem_euclid(DAY));
-    let (year, month, day) = civil(days);
+    // Seconds of an `i64` are far fewer days than one holds.
+    let days = i64::try_from(days).unwrap_or(0);
+    let (year, month, day) = calendar::civil_from_days(days);
     let (hour, minute, second) = (of_day / 3600, of_day / 60 % 60, of_day % 60);
     let fraction = fraction(nanos);
     format!("{year:04}-{month:02}-{day:02}T{hour:02}:{minute:02}:{second:02}{fraction}Z")
@@ -30,25 +32,6 @@ fn fraction(nanos: i128) -> String {
         _ if nanos % 1_000 == 0 => format!(".{:06}", nanos / 1_000),
         _ => format!(".{nanos:09}"),
     }
-}
-
-/// Year, month and day of the days since 1970-01-01, by Hinnant's `civil_from_days`
-/// (<https://howardhinnant.github.io/date_algorithms.html>).
-fn civil(days: i128) -> (i128, i128, i128) {
-    let days = days + 719_468;
-    let era = days.div_euclid(146_097);
-    let of_era = days.rem_euclid(146_097);
-    let year = (of_era - of_era / 1_460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year + year / 4 - year / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = year + era * 400 + i128::from(month <= 2);
-    (year, month, day)
 }
 
 #[cfg(test)]

@@ -260,7 +260,7 @@ impl<'a> Reader<'a> {
         let items = rules.and_then(|rules| rules.items.as_deref());
         let mut map = HashMap::with_capacity(entries.len());
         for (key, value) in entries {
-            let before = self.enter_index(format_args!("{key:?}"));
+            let before = self.enter_index(quoted(&key));
             let read = scalar::key(&keys, &key);
             if read.is_none() {
                 self.problem(format_args!(

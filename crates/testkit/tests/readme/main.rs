@@ -196,6 +196,19 @@ fn every_link_between_documents_leads_somewhere() {
 }
 
 #[test]
+fn no_document_has_both_sides_of_a_merge() {
+    for document in Document::with_runbooks() {
+        let mark = |line: &&str| {
+            ["<<<<<<< ", "||||||| ", ">>>>>>> "]
+                .iter()
+                .any(|it| line.starts_with(it))
+        };
+        let found = document.text.lines().find(mark);
+        assert_eq!(found, None, "{}", document.path);
+    }
+}
+
+#[test]
 fn every_source_file_that_is_named_by_its_path_exists() {
     let mut named = 0;
     for document in Document::with_runbooks() {

@@ -122,9 +122,11 @@ impl<'a> Evaluation<'_, 'a> {
                 .find(part.as_ref())
                 .map_or(Val::Int(-1), |at| int(text[..at].chars().count())),
             F::Split => {
-                let parts: Vec<Val<'a>> = text.split(part.as_ref()).map(Val::text).collect();
-                self.charge(2 * STEP * size(parts.len()))?;
-                Val::List(Rc::new(parts))
+                // Before they are made: a text may have as many parts as bytes.
+                let parts = text.matches(part.as_ref()).count() + 1;
+                self.charge(2 * STEP * size(parts))?;
+                let parts = text.split(part.as_ref()).map(Val::text);
+                Val::List(Rc::new(parts.collect()))
             }
             _ => return Err(format!("{function:?} does not take two texts")),
         })
@@ -261,9 +263,9 @@ impl<'a> Evaluation<'_, 'a> {
                     let items = lists.flat_map(|list| {
                         (0..list.size().unwrap_or(0)).filter_map(|at| list.element(at))
                     });
-                    let items: Vec<_> = items.collect();
-                    self.charge(STEP * size(items.len()))?;
-                    Ok(Val::List(Rc::new(items)))
+                    let count = |list: &Val<'_>| list.size().unwrap_or(0);
+                    self.charge(STEP * size(count(a) + count(b)))?;
+                    Ok(Val::List(Rc::new(items.collect())))
                 }
                 _ => unfit(),
             },

@@ -20,7 +20,7 @@ pub(crate) fn parse_time(text: &str) -> Option<i128> {
     let (year, month, day) = (digits(0, 4)?, digits(5, 7)?, digits(8, 10)?);
     let (hour, minute, second) = (digits(11, 13)?, digits(14, 16)?, digits(17, 19)?);
     let fits = (1..=12).contains(&month)
-        && (1..=days_of(year, month)).contains(&day)
+        && (1..=calendar::days_in_month(year, month)).contains(&day)
         && hour < 24
         && minute < 60
         && second < 61;
@@ -36,33 +36,17 @@ pub(crate) fn parse_time(text: &str) -> Option<i128> {
     let offset = match rest.as_bytes() {
         [b'Z' | b'z'] => 0,
         [sign @ (b'+' | b'-'), _, _, b':', _, _] => {
-            let hours: i64 = rest.get(1..3)?.parse().ok()?;
-            let minutes: i64 = rest.get(4..6)?.parse().ok()?;
+            let length = text.len();
+            let (hours, minutes) = (digits(length - 5, length - 3)?, digits(length - 2, length)?);
+            (hours < 24 && minutes < 60).then_some(())?;
             let offset = hours * 3600 + minutes * 60;
             if *sign == b'-' { -offset } else { offset }
         }
         _ => return None,
     };
-    let seconds = days_from_epoch(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
+    let seconds =
+        calendar::days_from_civil(year, month, day) * 86_400 + hour * 3600 + minute * 60 + second;
     Some(i128::from(seconds - offset) * SECOND + nanos)
-}
-
-fn days_of(year: i64, month: i64) -> i64 {
-    match month {
-        2 if year % 4 == 0 && (year % 100 != 0 || year % 400 == 0) => 29,
-        2 => 28,
-        4 | 6 | 9 | 11 => 30,
-        _ => 31,
-    }
-}
-
-/// Days since 1970-01-01 in the Gregorian calendar: Howard Hinnant, `days_from_civil`.
-fn days_from_epoch(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * ((month + 9) % 12) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
 }
 
 /// The text of a time, as of RFC 3339 in UTC.
@@ -70,19 +54,7 @@ pub(super) fn time_text(nanos: i128) -> String {
     let seconds = i64::try_from(nanos.div_euclid(SECOND)).unwrap_or(0);
     let fraction = nanos.rem_euclid(SECOND);
     let (days, rest) = (seconds.div_euclid(86_400), seconds.rem_euclid(86_400));
-    // Hinnant, `civil_from_days`.
-    let days = days + 719_468;
-    let (era, of_era) = (days.div_euclid(146_097), days.rem_euclid(146_097));
-    let years = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * years + years / 4 - years / 100);
-    let shifted = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * shifted + 2) / 5 + 1;
-    let month = if shifted < 10 {
-        shifted + 3
-    } else {
-        shifted - 9
-    };
-    let year = years + era * 400 + i64::from(month <= 2);
+    let (year, month, day) = calendar::civil_from_days(days);
     let (hour, minute, second) = (rest / 3600, rest / 60 % 60, rest % 60);
     let fraction = match format!(".{fraction:09}").trim_end_matches('0') {
         "." => String::new(),
@@ -133,4 +105,42 @@ pub(super) fn duration_text(nanos: i128) -> String {
     let nanos = nanos.abs();
     let text = format!("{sign}{}.{:09}", nanos / SECOND, nanos % SECOND);
     format!("{}s", text.trim_end_matches('0').trim_end_matches('.'))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_is_read_as_rfc_3339_has_it() {
+        for (text, seconds) in [
+            ("1970-01-01T00:00:00Z", 0),
+            ("2026-01-02T03:04:05+01:30", 1_767_317_645),
+            ("2026-01-02T03:04:05-23:59", 1_767_409_385),
+            ("0001-01-01t00:00:00z", -62_135_596_800_i64),
+        ] {
+            assert_eq!(
+                parse_time(text),
+                Some(i128::from(seconds) * SECOND),
+                "{text}"
+            );
+            assert_eq!(
+                parse_time(&time_text(i128::from(seconds) * SECOND)),
+                parse_time(text)
+            );
+        }
+        for bad in [
+            "",
+            "2026-02-29T00:00:00Z",
+            "2026-01-02T03:04:05",
+            "2026-01-02T03:04:05+24:00",
+            "2026-01-02T03:04:05+01:60",
+            "2026-01-02T03:04:05+-1:+3",
+            "2026-01-02T03:04:05+1é00",
+            "2026-01-02T03:04:05.Z",
+            "é026-01-02T03:04:05Z",
+        ] {
+            assert_eq!(parse_time(bad), None, "{bad}");
+        }
+    }
 }

@@ -17,6 +17,8 @@ use crate::mcp::keys::McpKeys;
 
 /// How far clocks may differ.
 const SKEW: Duration = Duration::from_secs(60);
+/// Characters of a caller's name.
+const MAX_NAME: usize = 100;
 /// Verified tokens that are remembered: verifying one costs more than a call.
 const MAX_KNOWN: usize = 10_000;
 /// How long one is remembered: a key may be withdrawn.
@@ -168,20 +170,19 @@ fn allows(claims: &Value) -> Allows {
     }
 }
 
-/// A name that fits a header.
+/// A name that fits a header. Sessions and tasks belong to it, so that what does not fit as it is ends in
+/// a hash: two people have two names.
 fn named(caller: Option<&str>) -> String {
+    let given = caller.filter(|name| !name.is_empty());
+    let given = given.unwrap_or("anonymous");
     let plain = |c: char| if matches!(c, '!'..='~') { c } else { '_' };
-    let name: String = caller
-        .unwrap_or("anonymous")
-        .chars()
-        .take(100)
-        .map(plain)
-        .collect();
-    if name.is_empty() {
-        "anonymous".to_owned()
-    } else {
-        name
+    let name: String = given.chars().take(MAX_NAME).map(plain).collect();
+    if name == given {
+        return name;
     }
+    let hash = Sha256::digest(given.as_bytes());
+    let hash: String = hash.iter().take(8).map(|it| format!("{it:02x}")).collect();
+    format!("{name}~{hash}")
 }
 
 #[cfg(test)]
@@ -214,6 +215,26 @@ mod tests {
             json!({"nbf": "x"}),
         ] {
             assert!(!verdict(bad.clone()), "{bad}");
+        }
+    }
+
+    #[test]
+    fn two_callers_have_two_names() {
+        assert_eq!(named(Some("auth0|ann")), "auth0|ann");
+        assert_eq!(
+            (named(None), named(Some(""))),
+            ("anonymous".into(), "anonymous".into())
+        );
+        let long = "x".repeat(MAX_NAME);
+        let pairs = [
+            ("müller", "möller"),
+            ("ann b", "ann_b"),
+            (&*format!("{long}1"), &*format!("{long}2")),
+            (&*long, &*format!("{long}x")),
+        ];
+        for (one, other) in pairs {
+            assert_ne!(named(Some(one)), named(Some(other)), "{one}");
+            assert!(named(Some(one)).bytes().all(|it| it.is_ascii_graphic()));
         }
     }
 

@@ -41,6 +41,12 @@ async fn a_tool_is_found_listed_and_called_without_a_handshake() {
     assert_eq!(result["resultType"], "complete");
 }
 
+/// The names of a list of tools.
+fn names(list: &Value) -> Vec<&str> {
+    let tools = list["tools"].as_array().unwrap().iter();
+    tools.map(|tool| tool["name"].as_str().unwrap()).collect()
+}
+
 #[tokio::test]
 async fn one_service_has_an_endpoint_of_its_own() {
     let (gateway, _echo) = with_echo(&[]).await;
@@ -48,12 +54,7 @@ async fn one_service_has_an_endpoint_of_its_own() {
         let list = read(modern_request(&gateway, path, "tools/list", json!({})))
             .await
             .json();
-        let names: Vec<&str> = list["result"]["tools"]
-            .as_array()
-            .unwrap()
-            .iter()
-            .filter_map(|tool| tool["name"].as_str())
-            .collect();
+        let names = names(&list["result"]);
         assert!(names.contains(&"echo-agent"), "{names:?}");
     }
     let none = read(modern_request(
@@ -270,7 +271,7 @@ async fn pages_go_on_behind_a_name() {
     let _echo = beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
     let _weather = beside(&gateway, &weather_tool::SPEC, weather_tool::build, &[]).await;
     eventually(async || {
-        let mut names = Vec::new();
+        let mut all = Vec::new();
         let mut cursor = Value::Null;
         for _ in 0..20 {
             let params = match &cursor {
@@ -278,24 +279,20 @@ async fn pages_go_on_behind_a_name() {
                 cursor => json!({ "cursor": cursor }),
             };
             let page = modern(&gateway, "tools/list", params).await.json()["result"].clone();
-            let tools = page["tools"].as_array().unwrap().clone();
-            assert!(tools.len() <= 1);
+            let names = names(&page);
+            assert!(names.len() <= 1);
             assert_eq!(page["ttlMs"], 7_000);
-            names.extend(
-                tools
-                    .iter()
-                    .map(|tool| tool["name"].as_str().unwrap().to_owned()),
-            );
+            all.extend(names.into_iter().map(str::to_owned));
             cursor = page["nextCursor"].clone();
             if cursor.is_null() {
                 break;
             }
         }
-        let mut sorted = names.clone();
+        let mut sorted = all.clone();
         sorted.sort();
         sorted.dedup();
-        assert_eq!(names, sorted, "each once, by name");
-        names.iter().any(|name| name.starts_with("weather"))
+        assert_eq!(all, sorted, "each once, by name");
+        all.iter().any(|name| name.starts_with("weather"))
     })
     .await;
 }
@@ -308,13 +305,8 @@ async fn a_large_mesh_is_searched() {
     let list = read(modern_request(&gateway, path, "tools/list", json!({})))
         .await
         .json();
-    let names: Vec<&str> = list["result"]["tools"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .filter_map(|tool| tool["name"].as_str())
-        .collect();
-    assert_eq!(names, ["call_tool", "echo-agent", "search_tools"]);
+    let expected = ["call_tool", "echo-agent", "search_tools"];
+    assert_eq!(names(&list["result"]), expected);
     let search = json!({"name": "search_tools", "arguments": {"query": "echo"}});
     let found = modern(&gateway, "tools/call", search).await;
     assert!(found.text.contains("echo-agent"), "{}", found.text);

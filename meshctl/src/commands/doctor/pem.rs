@@ -2,6 +2,11 @@
 
 use std::time::{Duration, SystemTime};
 
+use base64::{
+    alphabet::STANDARD,
+    engine::{DecodePaddingMode, Engine as _, GeneralPurpose, GeneralPurposeConfig},
+};
+
 const BEGIN: &str = "-----BEGIN CERTIFICATE-----";
 const END: &str = "-----END CERTIFICATE-----";
 /// The tags of ASN.1 (X.690) that matter here.
@@ -74,44 +79,18 @@ fn time(tag: u8, text: &str) -> Option<SystemTime> {
         _ => return None,
     };
     let part = |at: usize| rest.get(at..at + 2)?.parse::<i64>().ok();
-    let days = days(year, part(0)?, part(2)?);
+    let days = calendar::days_from_civil(year, part(0)?, part(2)?);
     let seconds = days * 86_400 + part(4)? * 3600 + part(6)? * 60 + part(8)?;
     let seconds = u64::try_from(seconds).ok()?;
     SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(seconds))
 }
 
-/// Days from 1970-01-01 to a date of the Gregorian calendar, after Howard Hinnant's
-/// `days_from_civil` (<https://howardhinnant.github.io/date_algorithms.html>).
-fn days(year: i64, month: i64, day: i64) -> i64 {
-    let year = if month <= 2 { year - 1 } else { year };
-    let era = year.div_euclid(400);
-    let of_era = year.rem_euclid(400);
-    let of_year = (153 * (month + if month > 2 { -3 } else { 9 }) + 2) / 5 + day - 1;
-    era * 146_097 + of_era * 365 + of_era / 4 - of_era / 100 + of_year - 719_468
-}
-
+/// The bytes of a body in base64, wrapped into lines; its padding may be missing.
 fn decode(body: &str) -> Option<Vec<u8>> {
-    let (mut bytes, mut bits, mut count) = (Vec::new(), 0_u32, 0);
-    for char in body
-        .bytes()
-        .filter(|byte| !byte.is_ascii_whitespace() && *byte != b'=')
-    {
-        let value = match char {
-            b'A'..=b'Z' => char - b'A',
-            b'a'..=b'z' => char - b'a' + 26,
-            b'0'..=b'9' => char - b'0' + 52,
-            b'+' => 62,
-            b'/' => 63,
-            _ => return None,
-        };
-        bits = bits << 6 | u32::from(value);
-        count += 6;
-        if count >= 8 {
-            count -= 8;
-            bytes.push(u8::try_from(bits >> count & 0xff).ok()?);
-        }
-    }
-    Some(bytes)
+    let config =
+        GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent);
+    let text: String = body.split_ascii_whitespace().collect();
+    GeneralPurpose::new(&STANDARD, config).decode(text).ok()
 }
 
 #[cfg(test)]

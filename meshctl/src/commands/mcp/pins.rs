@@ -91,23 +91,15 @@ pub(super) fn show(out: &Output, pin: &Pin, changes: &[Change]) -> anyhow::Resul
     let name = format!("{} {}", plain(&pin.service), plain(&pin.tool));
     out.line(&out.paint(Style::Strong, &name))?;
     for change in changes {
-        let place = if change.place.is_empty() {
-            "/"
-        } else {
-            &change.place
-        };
-        out.line(&format!("  {}", plain(place)))?;
-        for (mark, style, value) in [
-            ("-", Style::Bad, &change.before),
-            ("+", Style::Good, &change.after),
-        ] {
-            if let Some(value) = value {
-                let text = match value {
-                    Value::String(text) => text.clone(),
-                    value => value.to_string(),
-                };
-                out.line(&out.paint(style, &format!("    {mark} {}", plain(&text))))?;
-            }
+        // A line for the place, and one for each value.
+        for line in change.to_string().lines() {
+            let line = format!("  {}", plain(line));
+            let line = match line.trim_start().chars().next() {
+                Some('-') => out.paint(Style::Bad, &line),
+                Some('+') => out.paint(Style::Good, &line),
+                _ => line,
+            };
+            out.line(&line)?;
         }
     }
     Ok(())

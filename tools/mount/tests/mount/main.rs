@@ -7,6 +7,7 @@
 
 mod eras;
 mod faults;
+mod hostile;
 mod http;
 mod kit;
 mod operations;

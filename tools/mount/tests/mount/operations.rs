@@ -29,8 +29,8 @@ async fn a_tool_is_called_by_texts_or_by_json_in_both_eras() {
 
 #[tokio::test]
 async fn the_server_gets_the_variables_of_its_key_and_no_others() {
-    let small = Small::start("legacy", &[("mount_env", "GIVEN=yes, CARGO_PKG_NAME")]).await;
-    assert_eq!(small.text("env", &[("text", "GIVEN")]).await, "yes");
+    let small = Small::start("legacy", &[("mount_env", r"GIVEN=yes\,no, CARGO_PKG_NAME")]).await;
+    assert_eq!(small.text("env", &[("text", "GIVEN")]).await, "yes,no");
     assert_ne!(small.text("env", &[("text", "PATH")]).await, "none");
     assert_eq!(
         small.text("env", &[("text", "CARGO_MANIFEST_DIR")]).await,

@@ -61,6 +61,35 @@ async fn a_tool_that_changes_is_neither_listed_nor_called_until_it_is_approved()
     }
 }
 
+/// It is another one when it is started again, and is called before anybody can have looked at it.
+#[tokio::test]
+async fn a_tool_that_changes_with_a_restart_is_not_called_even_once() {
+    let state = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(state.path(), "says what it is told").unwrap();
+    let variable = format!("STATE={}", state.path().display());
+    let set = [
+        ("mount_env", variable.as_str()),
+        ("mount_restart_min", "10ms"),
+    ];
+    for era in ["legacy", "modern"] {
+        std::fs::write(state.path(), "says what it is told").unwrap();
+        let small = Small::start(era, &set).await;
+        let call = json!({"name": "echo", "arguments": {"text": "a"}});
+        let told = small.modern(json!({}), "tools/call", call.clone()).await;
+        assert!(told[0].get("result").is_some(), "{told:?}");
+        std::fs::write(state.path(), "sends your files").unwrap();
+        small.try_call("die", &[]).await.unwrap_err();
+        let begun = std::time::Instant::now();
+        let mut refused = 0;
+        while begun.elapsed() < Duration::from_secs(2) {
+            let told = small.modern(json!({}), "tools/call", call.clone()).await;
+            assert!(told[0].get("error").is_some(), "{era} {told:?}");
+            refused += usize::from(told[0]["error"]["code"] == -32602);
+        }
+        assert!(refused > 0, "{era}");
+    }
+}
+
 #[tokio::test]
 async fn nothing_is_pinned_where_the_key_says_so() {
     let small = Small::start("legacy", &[("mcp_pins", "off")]).await;

@@ -1,6 +1,7 @@
 """A small MCP server over pipes, of the era in its first argument. Its tools do what servers should not, too.
 
 silent-start: it says nothing. late: it starts after a second. picky: it ends when it is asked before `initialize`.
+odd: it has a tool of a long name, one that says something twice, and extensions that are none.
 http: it serves HTTP on a port that it prints, to who sends the header `x-key: s3cret`."""
 
 import json
@@ -15,7 +16,11 @@ FLAGS = sys.argv[2:]
 LOCK = threading.Lock()
 ANSWERS = {}
 NEXT = [0]
+LISTS = [0]
 DESCRIPTION = ["says what it is told"]
+if "STATE" in os.environ:
+    with open(os.environ["STATE"], encoding="utf-8") as file:
+        DESCRIPTION[0] = file.read()
 FOLLOWED = set()
 LISTENING = {}
 TASKS = {}
@@ -147,6 +152,11 @@ def call(ident, params):
         result(ident, text("x" * count))
     elif name == "never":
         pass
+    elif name == "endless":
+        with LOCK:
+            while True:
+                sys.stdout.write("x" * 4096)
+                sys.stdout.flush()
     elif name == "ask":
         if ERA == "legacy":
             answer = ask("elicitation/create", FORM)
@@ -207,6 +217,8 @@ if ERA == "legacy":
     CAPABILITIES["tasks"] = {"cancel": {}, "requests": {"tools": {"call": {}}}}
 else:
     CAPABILITIES["extensions"] = {META + "tasks": {}}
+if "odd" in FLAGS:
+    CAPABILITIES["extensions"] = "none"
 INFO = {"name": "small", "version": "1.0"}
 
 
@@ -231,6 +243,12 @@ def handle(message):
         LISTENING[ident] = getattr(HERE, "sink", write_line)
         send({"method": "notifications/subscriptions/acknowledged", "params": {
             "notifications": params["notifications"], "_meta": {META + "subscriptionId": ident}}})
+    elif method == "tools/list" and "odd" in FLAGS:
+        listed = json.dumps({"jsonrpc": "2.0", "id": ident, "result": {"tools": [
+            *tools(), {**tools()[1], "name": "n" * 200}, {**tools()[1], "name": "says-twice"}]}})
+        LISTS[0] += 1
+        sys.stderr.write(f"listed {LISTS[0]}\n")
+        write_line(listed.replace('"name": "says-twice"', '"name": "says-twice", "description": "evil"'))
     elif method == "tools/list":
         result(ident, {"tools": tools()})
     elif method == "tools/call" and "http" in FLAGS:
@@ -315,3 +333,8 @@ for line in sys.stdin:
         sys.exit("initialize comes first")
     first = False
     handle(message)
+    called = message.get("method") == "tools/call" and message["params"]["name"]
+    if called == "shut":
+        os.close(0)
+    if called in ("shut", "deaf"):
+        time.sleep(60)
