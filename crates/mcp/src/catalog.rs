@@ -6,6 +6,7 @@
 mod about;
 mod build;
 mod follow;
+pub mod forward;
 mod keys;
 mod methods;
 mod mounts;

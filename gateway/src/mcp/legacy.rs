@@ -73,7 +73,15 @@ impl McpServer {
 
     /// Opens a session, and keeps it where other gateways find it.
     pub(super) async fn admit(&self, session: Session) -> Result<Arc<Session>, Response> {
-        let session = self.sessions.open(session).map_err(|()| {
+        let session = Arc::new(session);
+        self.insert(&session)?;
+        self.keep(&session).await;
+        Ok(session)
+    }
+
+    /// Adds a session to those that are open here.
+    pub(super) fn insert(&self, session: &Arc<Session>) -> Result<(), Response> {
+        self.sessions.insert(session).map_err(|()| {
             self.metrics.refuse("full");
             let text = "mcp_max_sessions sessions are open and busy: try again later";
             answer::error(
@@ -81,15 +89,13 @@ impl McpServer {
                 None,
                 &RpcError::internal(text),
             )
-        })?;
-        self.keep(&session).await;
-        Ok(session)
+        })
     }
 
     /// Keeps a session where other gateways find it.
     pub(super) async fn keep(&self, session: &Session) {
         if let Some(store) = &self.store
-            && session.mount.is_none()
+            && session.can_move()
         {
             let record = session.record(self.sessions.gateway());
             store.put(&session.id, &record, self.sessions.idle()).await;
@@ -107,7 +113,7 @@ impl McpServer {
 
     /// `GET /mcp`: the stream of a session.
     pub(super) async fn stream(self: &Arc<Self>, scope: Scope, parts: request::Parts) -> Response {
-        let asker = match self.asker(scope.clone(), &parts).await {
+        let asker = match self.asker(scope, &parts).await {
             Ok(asker) => asker,
             Err(refusal) => return refusal,
         };
@@ -127,7 +133,7 @@ impl McpServer {
             }
             Err(answer) => return answer,
         };
-        self.session_stream(&session, scope, None)
+        self.session_stream(&session, asker, None)
     }
 
     /// `DELETE /mcp`: the end of a session.
@@ -144,13 +150,18 @@ impl McpServer {
             }
             Err(error) => return answer::error(StatusCode::BAD_REQUEST, None, &error),
         };
-        let session = match self.session_of(&parts, &asker, &Bytes::new()).await {
-            Ok(Some(session)) => session,
-            Ok(None) => return session_gone(),
-            Err(answer) => return answer,
-        };
-        drop(session);
-        self.sessions.close(&id);
+        match self.sessions.get(&id) {
+            Some(session) if session.caller.as_ref() == asker.caller() => {
+                self.sessions.close_this(&session);
+            }
+            // The one of another caller does not exist for this one.
+            Some(_) => return session_gone(),
+            None => {
+                if let Err(answer) = self.ends_here(&id, &parts, &asker).await {
+                    return answer;
+                }
+            }
+        }
         if let Some(store) = &self.store {
             store.remove(&id).await;
         }
@@ -187,12 +198,10 @@ impl McpServer {
     ) -> Result<Arc<Session>, Response> {
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => self.session_elsewhere(id, parts, body).await?,
+            None => self.session_elsewhere(id, parts, asker, body).await?,
         };
         // The one of another caller does not exist for this one.
-        let is_delete = parts.method == http::Method::DELETE;
-        let same = session.caller.as_deref() == asker.caller().map(|caller| &**caller);
-        if same && (is_delete || belongs(&session, asker)) {
+        if belongs(&session, asker) {
             if let Some(store) = &self.store {
                 store.touch(&session, self.sessions.idle());
             }
@@ -222,22 +231,21 @@ impl McpServer {
             return answer::error(StatusCode::NOT_FOUND, None, &error);
         }
         if let Some(mount) = self.mount(&scope).await {
-            match self.mounted_session(&asker, &mount).await {
+            match self.mounted_session(&mount, asker.caller()).await {
                 Ok(mount) => session.mount = Some(mount),
                 Err(refusal) => return refusal,
             }
         }
         // Its stream is its life, so no other gateway goes on with it.
-        let Ok(session) = self.sessions.open(session) else {
-            self.metrics.refuse("full");
-            let error = RpcError::internal("too many sessions are open: try again later");
-            return answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error);
-        };
+        let session = Arc::new(session);
+        if let Err(refusal) = self.insert(&session) {
+            return refusal;
+        }
         self.pump(&session);
         let path = format!("/messages?session_id={}", session.id);
         self.session_stream(
             &session,
-            scope,
+            asker,
             Some(named_event("endpoint", path.as_bytes())),
         )
     }
@@ -264,12 +272,14 @@ impl McpServer {
         };
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => match self.session_elsewhere(id, &parts, &bytes).await {
+            None => match self.session_elsewhere(id, &parts, &asker, &bytes).await {
                 Ok(session) => session,
                 Err(answer) => return answer,
             },
         };
-        if session.caller.as_deref() != asker.caller().map(|caller| &**caller) {
+        // One without such a stream could not be answered.
+        let same = session.caller.as_deref() == asker.caller().map(|caller| &**caller);
+        if !same || !session.is_old() {
             return session_gone();
         }
         asker.scope = Scope {
@@ -303,7 +313,7 @@ impl McpServer {
             return;
         };
         if let Some(mount) = &session.mount {
-            mount.send(bytes, None).await;
+            mount.send(bytes).await;
             return;
         }
         let Some(stream) = session.sender() else {

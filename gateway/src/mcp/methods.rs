@@ -7,7 +7,8 @@ use bytes::Bytes;
 use dynamic::CallHead;
 use http::HeaderMap;
 use mcp::{
-    CallError, MeshTool,
+    CallError, CatalogView, MeshTool,
+    catalog::forward,
     rpc::{Era, Meta, Params, Request, RpcError, code},
 };
 use serde::Deserialize;
@@ -25,6 +26,8 @@ use super::{
 
 /// Longest time to read a resource.
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
+/// The longest address of a mounted server's resource that is followed, bytes.
+const MAX_URI: usize = 4096;
 /// Characters of a name that an error repeats.
 const SHOWN: usize = 100;
 
@@ -93,6 +96,9 @@ pub(crate) struct Filter {
     pub(crate) resources_list_changed: bool,
     #[serde(default)]
     pub(crate) resource_subscriptions: Vec<String>,
+    /// Tasks of the caller.
+    #[serde(default)]
+    pub(crate) task_ids: Vec<String>,
 }
 
 impl From<RpcError> for Failure {
@@ -195,10 +201,11 @@ impl McpServer {
             ("resources/unsubscribe", Era::Legacy(_)) => self.subscribe(asker, params, false).await,
             ("subscriptions/listen", Era::Modern) => {
                 asker.may_read()?;
-                return self.filter(asker, params).await.map(Started::Listen);
+                let filter = self.filter(asker, params, meta).await;
+                return filter.map(Started::Listen);
             }
             ("resources/read", _) => return self.read(asker, params).await,
-            ("prompts/get", _) => self.prompt(asker, params).await,
+            ("prompts/get", _) => return self.prompt(asker, request, params).await,
             ("completion/complete", _) => return self.complete(asker, request).await,
             ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
                 return self.task(asker, &request.method, params, meta).await;
@@ -260,8 +267,7 @@ impl McpServer {
         if is_on {
             asker.may_read()?;
             let view = self.view(&asker.scope).await?;
-            let known = view.resource(&uri);
-            if known.is_none_or(|it| !self.sees(asker, &it.service)) {
+            if !self.knows(asker, &view, &uri) {
                 return Err(unknown_resource(asker.era, &uri).into());
             }
             let mut resources = session.resources.lock();
@@ -272,8 +278,19 @@ impl McpServer {
         } else {
             session.resources.lock().remove(&*uri);
         }
+        session.follows.notify_one();
         self.keep(session).await;
         Ok(Done::Text(Bytes::from_static(b"{}")))
+    }
+
+    /// Whether there is such a resource, for a caller.
+    fn knows(&self, asker: &Asker, view: &CatalogView, uri: &str) -> bool {
+        match forward::resource(view, uri) {
+            Some((service, inner)) => inner.len() <= MAX_URI && self.sees(asker, &service),
+            None => view
+                .resource(uri)
+                .is_some_and(|it| self.sees(asker, &it.service)),
+        }
     }
 
     fn sees(&self, asker: &Asker, service: &str) -> bool {
@@ -281,7 +298,12 @@ impl McpServer {
         grant.is_none_or(|grant| grant.sees_service(service, service))
     }
 
-    async fn filter(&self, asker: &Asker, params: &Params<'_>) -> Result<Filter, Failure> {
+    async fn filter(
+        &self,
+        asker: &Asker,
+        params: &Params<'_>,
+        meta: &Meta<'_>,
+    ) -> Result<Filter, Failure> {
         let Some(raw) = params.notifications else {
             return Err(RpcError::params("params.notifications is missing").into());
         };
@@ -291,10 +313,11 @@ impl McpServer {
         let view = self.view(&asker.scope).await?;
         let uris = &mut filter.resource_subscriptions;
         uris.truncate(super::sessions::MAX_RESOURCES);
-        uris.retain(|uri| {
-            view.resource(uri)
-                .is_some_and(|it| self.sees(asker, &it.service))
-        });
+        uris.retain(|uri| self.knows(asker, &view, uri));
+        let ids = std::mem::take(&mut filter.task_ids);
+        if takes_tasks(meta.capabilities) {
+            filter.task_ids = self.known_tasks(asker, ids).await;
+        }
         Ok(filter)
     }
 
@@ -306,9 +329,9 @@ impl McpServer {
         asker.may_read()?;
         let uri = params.uri()?.into_owned();
         let view = self.view(&asker.scope).await?;
-        if let Some(known) = view.resource(&uri)
-            && !self.sees(asker, &known.service)
-        {
+        let mounted = forward::resource(&view, &uri).map(|(service, _)| service);
+        let known = mounted.or_else(|| Some(Arc::clone(&view.resource(&uri)?.service)));
+        if known.is_some_and(|service| !self.sees(asker, &service)) {
             return Err(unknown_resource(asker.era, &uri).into());
         }
         let (server, asker) = (Arc::clone(self), asker.clone());
@@ -330,17 +353,36 @@ impl McpServer {
         })))
     }
 
-    async fn prompt(&self, asker: &Asker, params: &Params<'_>) -> Result<Done, Failure> {
+    async fn prompt(
+        self: &Arc<Self>,
+        asker: &Asker,
+        request: &Request<'_>,
+        params: &Params<'_>,
+    ) -> Result<Started, Failure> {
         asker.may_read()?;
         let name = params.name()?;
         let view = self.view(&asker.scope).await?;
         let known = view.prompt(&name);
-        if known.is_none_or(|it| !self.sees(asker, &it.service)) {
+        let Some(known) = known.filter(|it| self.sees(asker, &it.service)) else {
             let text = format!("no prompt is called {:?}", shown(&name));
             return Err(RpcError::params(text).into());
+        };
+        if known.of_server.is_none() {
+            let arguments = params.arguments()?;
+            let got = result(asker.era, mcp::prompts::get(&view, &name, &arguments)?);
+            return Ok(Started::Done(got));
         }
-        let arguments = params.arguments()?;
-        result(asker.era, mcp::prompts::get(&view, &name, &arguments)?)
+        let params = members(request, asker.era)?;
+        let (server, asker, prompt) = (Arc::clone(self), asker.clone(), Arc::clone(known));
+        Ok(Started::Later(Box::pin(async move {
+            let head = server.call_head(&asker);
+            let mut got = forward::prompt(&server.calls, &prompt, params, head).await?;
+            match asker.era {
+                Era::Modern => drop(got.entry("resultType").or_insert("complete".into())),
+                Era::Legacy(_) => drop(got.remove("resultType")),
+            }
+            Ok(Value::Object(got).to_string().into())
+        })))
     }
 
     async fn complete(
@@ -349,9 +391,7 @@ impl McpServer {
         request: &Request<'_>,
     ) -> Result<Started, Failure> {
         asker.may_read()?;
-        let params = request.params.map_or("{}", RawValue::get);
-        let params: Value = serde_json::from_str(params)
-            .map_err(|error| RpcError::params(format!("params: {error}")))?;
+        let params = members(request, asker.era)?;
         for (member, field) in [("ref", "type"), ("argument", "name"), ("argument", "value")] {
             if !params[member][field].is_string() {
                 let text = format!("params.{member}.{field} must be a string");
@@ -359,6 +399,13 @@ impl McpServer {
             }
         }
         let view = self.view(&asker.scope).await?;
+        let prompt = params["ref"]["name"].as_str().unwrap_or_default();
+        if let Some(known) = view.prompt(prompt)
+            && !self.sees(asker, &known.service)
+        {
+            let text = format!("no prompt is called {:?}", shown(prompt));
+            return Err(RpcError::params(text).into());
+        }
         let (server, asker) = (Arc::clone(self), asker.clone());
         Ok(Started::Later(Box::pin(async move {
             let head = server.call_head(&asker);
@@ -419,6 +466,20 @@ impl McpServer {
             Ok(Bytes::from_static(b"{\"resultType\":\"complete\"}"))
         })))
     }
+}
+
+/// The parameters of a request that a mounted server may get. What an earlier client says of itself
+/// is said of a session, which there is none of.
+fn members(request: &Request<'_>, era: Era) -> Result<Value, RpcError> {
+    let params = request.params.map_or("{}", RawValue::get);
+    let mut params: Value = serde_json::from_str(params)
+        .map_err(|error| RpcError::params(format!("params: {error}")))?;
+    if !era.is_modern()
+        && let Some(fields) = params.as_object_mut()
+    {
+        fields.remove("_meta");
+    }
+    Ok(params)
 }
 
 /// Whether a client declares that it knows tasks.

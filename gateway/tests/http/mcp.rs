@@ -2,6 +2,7 @@
 
 mod legacy;
 mod modern;
+mod mounts;
 mod streams;
 mod tokens;
 

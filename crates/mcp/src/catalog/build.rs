@@ -48,8 +48,9 @@ pub(super) struct ServiceTools {
     /// Why something of it is missing.
     pub(super) problem: Option<String>,
     pub(super) left_out: Vec<LeftOut>,
-    /// Resources of a mount, as it lists them.
+    /// Resources and prompts of a mount, as it lists them.
     pub(super) resources: Vec<Value>,
+    pub(super) prompts: Vec<Value>,
 }
 
 /// A tool before it has its name.
@@ -215,7 +216,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The tools and resources of a mounted MCP server, with all that it says of them.
+    /// The tools, resources and prompts of a mounted MCP server, with all that it says of them.
     async fn mounted(
         &self,
         service: &Service,
@@ -239,6 +240,8 @@ impl Builder {
         // Most servers have none, and say that they do not know the method.
         let resources = mounts::list(&client, &service.name, "resources").await;
         found.resources = resources.unwrap_or_default();
+        let prompts = mounts::list(&client, &service.name, "prompts").await;
+        found.prompts = prompts.unwrap_or_default();
         Ok(())
     }
 

@@ -10,7 +10,7 @@ use tokio::{
 };
 use tonic::{Status, metadata::MetadataMap};
 
-use super::snapshot::MeshResource;
+use super::snapshot::{MeshPrompt, MeshResource};
 use crate::{
     Annotations, MountClient, ToolDefinition,
     rpc::{self, Message},
@@ -27,6 +27,8 @@ const MAX_DEFINITION: usize = 256 << 10;
 /// Pauses before a mount is listened to again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What addresses of their resources begin with.
+pub(super) const SCHEME: &str = "mount://";
 /// The revision that mounts are asked in.
 const REVISION: &str = "2026-07-28";
 
@@ -104,7 +106,7 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
     let mut pause = FIRST_PAUSE;
     loop {
         let wanted = json!({"notifications":
-            {"toolsListChanged": true, "resourcesListChanged": true}});
+            {"toolsListChanged": true, "resourcesListChanged": true, "promptsListChanged": true}});
         let message = request("subscriptions/listen", wanted);
         if let Ok(mut events) = client.call(&service, message, MetadataMap::new()).await {
             while let Ok(Some(event)) = events.message().await {
@@ -199,10 +201,44 @@ pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Optio
     })
 }
 
+/// The server's name for a prompt, as an entry of its list has it.
+pub(super) fn prompt_name(entry: &Value) -> Option<&str> {
+    entry["name"].as_str().filter(|name| !name.is_empty())
+}
+
+/// A prompt under the name that it has among all.
+pub(super) fn prompt(entry: &Value, service: &Arc<str>, name: &str) -> Option<MeshPrompt> {
+    let (of_server, mut fields) = (prompt_name(entry)?, entry.as_object()?.clone());
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (title, description) = (
+        clean(text("title"), 128),
+        clean(text("description"), MAX_DESCRIPTION),
+    );
+    for (key, value) in [
+        ("name", name),
+        ("title", &title),
+        ("description", &description),
+    ] {
+        match value.is_empty() {
+            true => fields.remove(key),
+            false => fields.insert(key.to_owned(), json!(value)),
+        };
+    }
+    Some(MeshPrompt {
+        name: name.to_owned(),
+        of_server: Some(of_server.into()),
+        title,
+        description,
+        use_cases: Vec::new(),
+        json: Value::Object(fields).to_string().into(),
+        service: Arc::clone(service),
+    })
+}
+
 /// `mount://N/<uri>`, for a resource of the mount `tool-N`.
 pub(super) fn uri(service: &str, uri: &str) -> String {
     format!(
-        "mount://{}/{uri}",
+        "{SCHEME}{}/{uri}",
         service.strip_prefix("tool-").unwrap_or(service)
     )
 }
@@ -235,6 +271,18 @@ mod tests {
         }
         let huge = json!({"name": "a", "inputSchema": {"description": "x".repeat(MAX_DEFINITION)}});
         assert!(super::definition(huge).is_none());
+    }
+
+    #[test]
+    fn a_prompt_keeps_what_its_server_says_under_a_name_of_ours() {
+        let entry = json!({"name": "greet", "description": "Gre\u{200b}ets", "arguments": [{"name": "who"}]});
+        let prompt = prompt(&entry, &"tool-small".into(), "small-tool__greet").unwrap();
+        assert_eq!(prompt.of_server.as_deref(), Some("greet"));
+        let entry: Value = serde_json::from_slice(&prompt.json).unwrap();
+        assert_eq!(entry["name"], "small-tool__greet");
+        assert_eq!(entry["description"], "Greets");
+        assert_eq!(entry["arguments"][0]["name"], "who");
+        assert!(super::prompt(&json!({"title": "x"}), &"tool-small".into(), "a").is_none());
     }
 
     #[test]
