@@ -9,6 +9,7 @@ mod answer;
 mod audit;
 mod auth;
 mod call;
+mod describe;
 mod follow_mounts;
 mod follow_tasks;
 mod forward;
@@ -48,6 +49,7 @@ use store::SessionStore;
 
 use crate::metrics::Metrics;
 
+pub(crate) use describe::document;
 pub(crate) use front::Front;
 
 /// How long a list waits for the first answer of the registry.

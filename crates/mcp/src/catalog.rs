@@ -33,7 +33,7 @@ use crate::{ToolKeys, schema::SchemaOptions};
 use build::Builder;
 use follow::Follower;
 use publish::Publisher;
-use sets::DescriptorSets;
+use sets::FollowedSets;
 
 /// The settings of services: which of their methods are tools.
 pub trait ToolSettingsSource: std::fmt::Debug + Send + Sync + 'static {
@@ -89,7 +89,7 @@ impl Catalog {
     ) -> anyhow::Result<Arc<Self>> {
         let builder = Builder {
             directory: Arc::clone(directory),
-            sets: Arc::new(DescriptorSets::read(&keys.mcp_descriptor_sets)?),
+            sets: Arc::new(FollowedSets::read(&keys.mcp_descriptor_sets)?),
             schema,
         };
         let publisher = Publisher::new(keys.mcp_max_name, keys.mcp_max_tools);

@@ -3,6 +3,7 @@
 
 mod follow;
 mod id;
+mod runs;
 mod view;
 
 use std::{sync::Arc, time::Duration};

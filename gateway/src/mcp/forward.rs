@@ -277,14 +277,15 @@ impl McpServer {
         if may_pass {
             self.pass_on(gateway, parts, body).await?;
         }
-        let mut asked = gateway.to_owned();
+        // The gateway that could not be reached.
+        let mut asked = may_pass.then(|| gateway.to_owned());
         for _ in 0..CLAIMS {
-            match self.claim(id, asker, &asked).await? {
+            match self.claim(id, asker, asked.as_deref()).await? {
                 Claimed::Here(session) => return Ok(session),
                 Claimed::By(other) if may_pass => {
                     self.pass_on(&other, parts, body).await?;
                     // It is gone too.
-                    asked = other;
+                    asked = Some(other);
                 }
                 Claimed::By(_) => return Err(elsewhere()),
                 Claimed::Lost => {}
@@ -299,7 +300,7 @@ impl McpServer {
         self: &Arc<Self>,
         id: &str,
         asker: &Asker,
-        asked: &str,
+        asked: Option<&str>,
     ) -> Result<Claimed, Response> {
         let _turn = self.sessions.restoring(id).await;
         if let Some(session) = self.sessions.get(id) {
@@ -317,7 +318,8 @@ impl McpServer {
             return Err(session_gone());
         }
         let own = self.sessions.gateway();
-        if kept.record.gateway != own && kept.record.gateway != asked {
+        let has = &*kept.record.gateway;
+        if has != own && Some(has) != asked {
             return Ok(Claimed::By(kept.record.gateway));
         }
         let mut record = kept.record.clone();

@@ -28,6 +28,8 @@ use super::{
 const READ_TIMEOUT: Duration = Duration::from_secs(30);
 /// The longest address of a mounted server's resource that is followed, bytes.
 const MAX_URI: usize = 4096;
+/// Completions at most, as MCP has it.
+const MAX_COMPLETIONS: usize = 100;
 /// Characters of a name that an error repeats.
 const SHOWN: usize = 100;
 
@@ -409,13 +411,37 @@ impl McpServer {
         let (server, asker) = (Arc::clone(self), asker.clone());
         Ok(Started::Later(Box::pin(async move {
             let head = server.call_head(&asker);
-            let completed = mcp::resources::complete(&view, &server.calls, &params, head);
-            let mut answer = completed.await?;
+            let mut answer = match server.runs(&asker, &params).await {
+                Some(runs) => runs,
+                None => {
+                    let completed = mcp::resources::complete(&view, &server.calls, &params, head);
+                    completed.await?
+                }
+            };
             if asker.era.is_modern() {
                 answer["resultType"] = "complete".into();
             }
             Ok(answer.to_string().into())
         })))
+    }
+
+    /// What completes the run of `run://{run_id}/{+file}`; `None` where something else is asked for.
+    async fn runs(&self, asker: &Asker, params: &Value) -> Option<Value> {
+        let uri = params["ref"]["uri"].as_str().unwrap_or_default();
+        let is_run = params["ref"]["type"] == "ref/resource" && uri.starts_with("run://");
+        if !is_run || params["argument"]["name"] != "run_id" {
+            return None;
+        }
+        let typed = params["argument"]["value"].as_str().unwrap_or_default();
+        let caller = asker.caller().map(|caller| &**caller);
+        let mut runs = match self.caller.tasks() {
+            Some(tasks) => tasks.runs(caller, typed).await,
+            None => Vec::new(),
+        };
+        let total = runs.len();
+        runs.truncate(MAX_COMPLETIONS);
+        let more = total > runs.len();
+        Some(json!({"completion": {"values": runs, "total": total, "hasMore": more}}))
     }
 
     /// How a call is sent that reads what a resource says.

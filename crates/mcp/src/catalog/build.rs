@@ -18,7 +18,7 @@ use super::{
         is_infrastructure,
     },
     mounts,
-    sets::DescriptorSets,
+    sets::{DescriptorSets, FollowedSets},
 };
 use crate::{
     Annotations, MeshTool, MountClient, PreparedCall, ToolDefinition, ToolTarget,
@@ -35,7 +35,7 @@ const MAX_TITLE: usize = 128;
 #[derive(Debug)]
 pub(super) struct Builder {
     pub(super) directory: Arc<Directory>,
-    pub(super) sets: Arc<DescriptorSets>,
+    pub(super) sets: Arc<FollowedSets>,
     pub(super) schema: SchemaOptions,
 }
 
@@ -263,7 +263,7 @@ impl Builder {
         let question = Question {
             service: Arc::clone(service),
             exposure: exposure.clone(),
-            sets: Arc::clone(&self.sets),
+            sets: self.sets.current(),
             schema: self.schema,
             wanted,
         };

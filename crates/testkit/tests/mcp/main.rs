@@ -9,5 +9,6 @@ mod live;
 mod load;
 mod long;
 mod mounts;
+mod sessions;
 mod support;
 mod tasks;
