@@ -6,7 +6,6 @@
     reason = "the functions carry descriptions: requests go straight to the endpoint"
 )]
 
-use serde_json::{Value, json};
 use utoipa::{OpenApi, openapi::OpenApi as Document};
 
 /// The part of the API's description that is about MCP.
@@ -31,18 +30,18 @@ struct Paths;
         ("Mcp-Name" = Option<String>, Header, description = "Since 2026-07-28 the name, URI or task"),
         ("Mcp-Session-Id" = Option<String>, Header, description = "Before 2026-07-28 the session"),
         ("listing" = Option<String>, Query, description = "`search` lists what searches tools, `all` every tool")),
-    request_body(content = Value, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
+    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
         "method": "tools/list", "params": {}})),
     responses(
         (status = 200, description = "The answer", content(
-            (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+            (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
             (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"))),
         (status = 202, description = "A notification, or an answer of the client", body = String, example = ""),
-        (status = 400, description = "No message, or its headers say otherwise", body = Value,
+        (status = 400, description = "No message, or its headers say otherwise", body = Object,
             example = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "the body is no JSON"}})),
-        (status = 401, description = "No valid token", body = Value,
+        (status = 401, description = "No valid token", body = Object,
             example = json!({"error": "invalid_token", "error_description": "the token is not known"})),
-        (status = 404, description = "No such session or method", body = Value,
+        (status = 404, description = "No such session or method", body = Object,
             example = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "no such method"}}))))]
 fn post() {}
 
@@ -52,10 +51,10 @@ fn post() {}
 /// MCP server takes the server's own messages.
 #[utoipa::path(post, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceMessage",
     params(("service" = String, Path, description = "A public id, or a Consul name")),
-    request_body(content = Value, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
+    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
         "method": "tools/list", "params": {}})),
     responses((status = 200, description = "The answer", content(
-        (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+        (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
         (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")))))]
 fn post_to_service() {}
 
@@ -66,7 +65,7 @@ fn post_to_service() {}
     params(("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 200, description = "Messages as events", content_type = "text/event-stream", body = String,
         example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"),
-        (status = 404, description = "No such session", body = Value, example = json!({"jsonrpc": "2.0", "id": null,
+        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
             "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
 fn stream() {}
 
@@ -76,6 +75,6 @@ fn stream() {}
 #[utoipa::path(delete, path = "/mcp", tag = "mcp", operation_id = "mcpEnd",
     params(("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 204, description = "It has ended"),
-        (status = 404, description = "No such session", body = Value, example = json!({"jsonrpc": "2.0", "id": null,
+        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
             "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
 fn end() {}

@@ -16,7 +16,7 @@ use super::{
     McpServer,
     answer::{self, SESSION_ID, named_event},
     headers,
-    methods::{Asker, takes_tasks},
+    methods::{Asker, shown, takes_tasks},
     post::{Takes, belongs, not_found},
     scope::{self, Scope},
     sessions::Session,
@@ -49,6 +49,9 @@ impl McpServer {
         if let Some(service) = &asker.scope.service {
             // A mounted server shakes hands by itself.
             if let Some(mount) = self.mount(&asker.scope).await {
+                if !Self::may_begin(asker, &mount) {
+                    return answer::error(StatusCode::NOT_FOUND, id, &no_service(service));
+                }
                 return self
                     .mounted_initialize(asker, &mount, session, request, bytes)
                     .await;
@@ -231,6 +234,10 @@ impl McpServer {
             return answer::error(StatusCode::NOT_FOUND, None, &error);
         }
         if let Some(mount) = self.mount(&scope).await {
+            if !Self::may_begin(&asker, &mount) {
+                let error = no_service(&mount.service);
+                return answer::error(StatusCode::NOT_FOUND, None, &error);
+            }
             match self.mounted_session(&mount, asker.caller()).await {
                 Ok(mount) => session.mount = Some(mount),
                 Err(refusal) => return refusal,
@@ -313,7 +320,7 @@ impl McpServer {
             return;
         };
         if let Some(mount) = &session.mount {
-            mount.send(bytes).await;
+            self.old_mounted(&asker, &session, mount, bytes).await;
             return;
         }
         let Some(stream) = session.sender() else {
@@ -349,6 +356,11 @@ impl McpServer {
             Message::Response(_) => {}
         }
     }
+}
+
+/// A service that a caller does not see does not exist for it.
+fn no_service(name: &str) -> RpcError {
+    RpcError::params(format!("no service is called {:?}", shown(name)))
 }
 
 /// The messages of a batch, each for itself.

@@ -18,7 +18,7 @@ use super::{
     answer::{self, Events},
     call::Permit,
     legacy::{name_session, session_gone},
-    methods::{Asked, Asker},
+    methods::{Asked, Asker, Failure},
     mounted::{Mount, Refused, WAITING, rpc_answer, unavailable},
     post::Takes,
     scope::Scope,
@@ -276,7 +276,8 @@ impl McpServer {
             }
         };
         let permit = match self.legacy_permit(asker, request).await {
-            Ok(permit) => permit,
+            Ok(Allowed::Passed(permit)) => permit,
+            Ok(Allowed::Answered(page)) => return answer::cached(request.id, &page),
             Err(Refused::Rpc(error)) => {
                 return answer::error(StatusCode::OK, Some(request.id), &error);
             }
@@ -323,13 +324,41 @@ impl McpServer {
             .response()
     }
 
+    /// A message of a session of 2024-11-05, whose answer goes into its stream.
+    pub(super) async fn old_mounted(
+        &self,
+        asker: &Asker,
+        session: &Session,
+        mount: &MountSession,
+        bytes: Bytes,
+    ) {
+        if let Ok(Message::Request(request)) = rpc::parse_one(&bytes) {
+            let id = request.id;
+            let refused = match self.legacy_permit(asker, &request).await {
+                // The answer is not waited for here, so the call counts for its rate alone.
+                Ok(Allowed::Passed(_)) => None,
+                Ok(Allowed::Answered(page)) => Some(rpc::response_bytes(id, &page)),
+                Err(Refused::Rpc(error)) => Some(error_bytes(Some(id), &error)),
+                Err(Refused::Denied(denial)) => {
+                    let error = Failure::Denied(denial).into_rpc();
+                    Some(error_bytes(Some(id), &error))
+                }
+            };
+            if let Some(refused) = refused {
+                session.send_all(refused).await;
+                return;
+            }
+        }
+        mount.send(bytes).await;
+    }
+
     async fn legacy_permit(
         &self,
         asker: &Asker,
         request: &Request<'_>,
-    ) -> Result<Option<Permit>, Refused> {
+    ) -> Result<Allowed, Refused> {
         if asker.grant.is_none() {
-            return Ok(None);
+            return Ok(Allowed::Passed(None));
         }
         let params = Params::read(request.params)?;
         let meta = rpc::Meta::default();
@@ -338,9 +367,24 @@ impl McpServer {
             params: &params,
             meta: &meta,
         };
-        let view = self.view(&asker.scope).await?;
-        self.may_exchange(asker, &view, &HeaderMap::new(), asked)
+        let Some(mount) = self.mount(&asker.scope).await else {
+            let text = "the session's server is away now: try again";
+            return Err(RpcError::internal(text).into());
+        };
+        let permit = self.may_exchange(asker, &mount, &HeaderMap::new(), asked)?;
+        match self.own_page(asker, &mount, asked) {
+            Some(page) => Ok(Allowed::Answered(page?)),
+            None => Ok(Allowed::Passed(permit)),
+        }
     }
+}
+
+/// What becomes of a request to a mounted server.
+enum Allowed {
+    /// It goes to the server.
+    Passed(Option<Permit>),
+    /// It is answered here.
+    Answered(Bytes),
 }
 
 /// Sends the first message of a session, and waits for its answer.

@@ -18,10 +18,12 @@ use super::{
     McpServer,
     answer::{self, Events},
     audit::Operation,
-    auth::Denial,
+    auth::{Denial, Grant},
     call::Permit,
     headers,
+    lists::{Kind, Wanted},
     methods::{Asked, Asker},
+    mount_tasks::with_mark,
     post::{Takes, status},
     scope::Scope,
 };
@@ -35,6 +37,7 @@ const CALLER: &str = "x-mesh-caller";
 pub(crate) struct Mount {
     /// Its Consul name.
     pub(super) service: Arc<str>,
+    public_id: String,
     view: Arc<CatalogView>,
 }
 
@@ -56,6 +59,7 @@ impl McpServer {
         let service = services.find(|it| &*it.name == id || it.public_id == id)?;
         Some(Mount {
             service: Arc::clone(&service.name),
+            public_id: service.public_id.clone(),
             view,
         })
     }
@@ -90,10 +94,17 @@ impl McpServer {
             exchange.operation.end("-32600");
             return bad(&RpcError::new(code::INVALID_REQUEST, text));
         }
-        match self.may_exchange(asker, &mount.view, headers, asked) {
+        match self.may_exchange(asker, mount, headers, asked) {
             Ok(permit) => exchange.permit = permit,
             Err(Refused::Rpc(error)) => return bad(&error),
             Err(Refused::Denied(denial)) => return self.deny(&denial),
+        }
+        if let Some(page) = self.own_page(asker, mount, asked) {
+            exchange.operation.end("ok");
+            return match page {
+                Ok(page) => answer::cached(id, &page),
+                Err(error) => bad(&error),
+            };
         }
         self.mounted_call(asker, &mount.service, bytes.clone(), exchange)
             .await
@@ -103,12 +114,26 @@ impl McpServer {
     pub(super) fn may_exchange(
         &self,
         asker: &Asker,
-        view: &Arc<CatalogView>,
+        mount: &Mount,
         headers: &HeaderMap,
         asked: Asked<'_>,
     ) -> Result<Option<Permit>, Refused> {
+        let view = &mount.view;
         if let Some(grant) = &asker.grant {
             grant.may_read()?;
+            let sees_all = grant.sees_service(&mount.service, &mount.public_id);
+            if !sees_all && !may_enter(grant, mount) {
+                let name = asker.scope.service.as_deref().unwrap_or_default();
+                let name = super::methods::shown(name);
+                return Err(RpcError::params(format!("no service is called {name:?}")).into());
+            }
+            // Of a service of which it sees some tools only, the rest is not for it.
+            let is_more = OF_SERVICE
+                .iter()
+                .any(|begin| asked.request.method.starts_with(begin));
+            if !sees_all && is_more {
+                return Err(RpcError::method(&asked.request.method).into());
+            }
         }
         if asked.request.method != "tools/call" {
             return Ok(None);
@@ -125,7 +150,7 @@ impl McpServer {
             if !params.is_empty() && asker.era.is_modern() {
                 headers::check_params(headers, &params, &asked.params.arguments()?)?;
             }
-        } else if asker.grant.as_ref().is_some_and(|grant| grant.filters()) {
+        } else if asker.grant.as_ref().is_some_and(|it| !it.may_call_all()) {
             let name = super::methods::shown(&name);
             return Err(RpcError::params(format!("unknown tool: {name}")).into());
         }
@@ -135,6 +160,37 @@ impl McpServer {
                 super::methods::Failure::Rpc(error) => Refused::Rpc(error),
                 super::methods::Failure::Denied(denial) => Refused::Denied(denial),
             })
+    }
+
+    /// Whether a caller may begin a session with a mount.
+    pub(super) fn may_begin(asker: &Asker, mount: &Mount) -> bool {
+        asker.grant.as_ref().is_none_or(|grant| {
+            grant.sees_service(&mount.service, &mount.public_id) || may_enter(grant, mount)
+        })
+    }
+
+    /// The list of tools for who does not see all of them: its server knows nothing of that.
+    pub(super) fn own_page(
+        &self,
+        asker: &Asker,
+        mount: &Mount,
+        asked: Asked<'_>,
+    ) -> Option<Result<Bytes, RpcError>> {
+        let grant = asker.grant.as_deref().filter(|grant| grant.filters())?;
+        if asked.request.method != "tools/list" {
+            return None;
+        }
+        let page = asked.params.cursor().and_then(|cursor| {
+            let wanted = Wanted {
+                kind: Kind::Tools,
+                listing: None,
+                is_modern: asker.era.is_modern(),
+                cursor: cursor.as_deref(),
+                grant: Some(grant),
+            };
+            self.lists.page(&mount.view, &wanted)
+        });
+        Some(page)
     }
 
     /// One request of the modern era: its messages until its answer.
@@ -162,10 +218,14 @@ impl McpServer {
                 return answer::error(StatusCode::OK, Some(id), &unavailable(service, &error));
             }
         };
+        let is_among_all = asker.scope.service.is_none();
         // What comes before the answer needs a stream to go into.
         let first = loop {
             match messages.message().await {
-                Ok(Some(message)) => {
+                Ok(Some(mut message)) => {
+                    if is_among_all {
+                        message.message = with_mark(message.message, service);
+                    }
                     let (is_answer, http) = answers(&message.message, asker);
                     if is_answer {
                         operation.end(if http == StatusCode::OK {
@@ -201,7 +261,11 @@ impl McpServer {
                 loop {
                     match messages.message().await {
                         Ok(Some(message)) if rpc_answer(&message.message) => {
-                            return Some(message.message.into());
+                            return Some(if is_among_all {
+                                with_mark(message.message, &service).into()
+                            } else {
+                                message.message.into()
+                            });
                         }
                         Ok(Some(message)) => {
                             if send.send(message.message.into()).await.is_err() {
@@ -234,6 +298,14 @@ impl McpServer {
             .beginning(Some(&first))
             .response()
     }
+}
+
+/// What belongs to a service as a whole, and to none of its tools.
+const OF_SERVICE: [&str; 4] = ["resources/", "prompts/", "completion/", "subscriptions/"];
+
+/// Whether it sees a tool of a mount.
+fn may_enter(grant: &Grant, mount: &Mount) -> bool {
+    mount.view.tools.iter().any(|tool| grant.sees(tool))
 }
 
 /// Why a request does not go to a mount.
@@ -282,10 +354,19 @@ pub(super) fn unavailable(service: &str, error: &tonic::Status) -> RpcError {
 
 /// A request for a tool under its server's own name.
 pub(crate) fn renamed(request: &Request<'_>, name: &str) -> Result<Bytes, RpcError> {
+    with_member(request, "name", name)
+}
+
+/// A request with another text as one of its parameters.
+pub(super) fn with_member(
+    request: &Request<'_>,
+    member: &str,
+    text: &str,
+) -> Result<Bytes, RpcError> {
     let params = request.params.map_or("{}", RawValue::get);
     let mut params: Map<String, Value> = serde_json::from_str(params)
         .map_err(|error| RpcError::params(format!("params: {error}")))?;
-    params.insert("name".to_owned(), name.into());
+    params.insert(member.to_owned(), text.into());
     let params = Value::Object(params);
     let id = request.id.get();
     let method = Value::from(&*request.method);

@@ -1,5 +1,7 @@
 //! The catalog over services that are really served.
 
+mod descriptor_files;
+
 use std::{
     net::SocketAddr,
     sync::atomic::{AtomicUsize, Ordering::Relaxed},

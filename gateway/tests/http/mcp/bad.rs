@@ -28,8 +28,8 @@ fn modern_headers() -> Vec<(&'static str, &'static [u8])> {
     vec![
         ("accept", BOTH.as_bytes()),
         ("mcp-protocol-version", MODERN.as_bytes()),
-        ("mcp-method", b"tools/call"),
-        ("mcp-name", b"search_tools"),
+        ("mcp-method", "tools/call".as_bytes()),
+        ("mcp-name", "search_tools".as_bytes()),
     ]
 }
 

@@ -62,6 +62,9 @@ def call(ident, params):
         result = text("for you")
     elif name == "never":
         return
+    elif name == "task":
+        times = {"createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z"}
+        result = {"task": {"taskId": "t1", "status": "working", "ttl": 60000, "pollInterval": 50, **times}}
     elif name == "big":
         result = text("x" * int(given["text"]))
     else:
@@ -70,14 +73,20 @@ def call(ident, params):
 
 
 def answer(method, params):
+    if method == "tasks/get":
+        times = {"createdAt": "2026-01-01T00:00:00Z", "lastUpdatedAt": "2026-01-01T00:00:00Z"}
+        return {"taskId": params["taskId"], "status": "completed", "ttl": 60000, "pollInterval": 50, **times}
+    if method == "tasks/result":
+        return text("done in a task")
     if method == "initialize":
         STATE["sessions"] += 1
         return {"protocolVersion": params["protocolVersion"], "serverInfo": {"name": "foreign", "version": "1"},
-                "capabilities": {"tools": {}, "logging": {}, "prompts": {}, "completions": {},
+                "capabilities": {"tools": {}, "tasks": {"cancel": {}, "requests": {"tools": {"call": {}}}}, "logging": {}, "prompts": {}, "completions": {},
                                  "resources": {"subscribe": True}}}
     if method == "tools/list":
         schema = {"type": "object", "properties": {"text": {"type": "string"}}}
         tools = [{"name": name, "description": name, "inputSchema": schema} for name in TOOLS]
+        tools.append({"name": "task", "inputSchema": schema, "execution": {"taskSupport": "required"}})
         return {"tools": tools + [{"name": "deep", "inputSchema": {"type": "object", "properties": {"in": DEEP}}}]}
     if method == "resources/list":
         return {"resources": [{"uri": "note:1", "name": "a note"}, {"uri": "note:2", "name": "another"}]}
