@@ -22,7 +22,7 @@ use super::{
     mounted::{Mount, Refused, WAITING, rpc_answer, unavailable},
     post::Takes,
     scope::Scope,
-    sessions::{MAX_IN_FLIGHT, MAX_RESOURCES, Session},
+    sessions::{MAX_IN_FLIGHT, MAX_INITIALIZE, MAX_RESOURCES, Session},
 };
 
 /// How long a message waits for room in its session's stream.
@@ -129,7 +129,9 @@ impl McpServer {
             Ok(mount) => session.mount = Some(mount),
             Err(refusal) => return refusal,
         }
-        session.initialize = Some(bytes.clone());
+        if bytes.len() <= MAX_INITIALIZE {
+            session.initialize = Some(Bytes::copy_from_slice(bytes));
+        }
         let session = Arc::new(session);
         self.pump(&session);
         match first_answer(&session, request.id, bytes.clone()).await {

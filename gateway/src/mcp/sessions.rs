@@ -30,7 +30,7 @@ pub(crate) const MAX_IN_FLIGHT: usize = 1024;
 /// Resources that one session may follow.
 pub(crate) const MAX_RESOURCES: usize = 1024;
 /// The largest first message that is kept for another gateway, bytes.
-const MAX_INITIALIZE: usize = 64 << 10;
+pub(crate) const MAX_INITIALIZE: usize = 16 << 10;
 /// Sessions are restored one after the other where their ids fall on the same of so many locks.
 const LOCKS: usize = 64;
 /// When the table is full, so many of a hundred sessions go at once.
@@ -85,7 +85,7 @@ pub(crate) struct Session {
     pub(crate) follows: Notify,
     /// How many gateways have gone on with it.
     pub(crate) moves: u32,
-    /// The first message of a session with a mounted server.
+    /// The first message of a session with a mounted server, unless it is too large to be kept.
     pub(crate) initialize: Option<Bytes>,
     /// The level of the log that its client has set there.
     pub(crate) level: Mutex<Option<String>>,
@@ -313,9 +313,7 @@ impl Session {
     /// Whether another gateway could go on with it. A stream of 2024-11-05 is its session's life, and
     /// one with a mounted server is begun again by its first message.
     pub(crate) fn can_move(&self) -> bool {
-        let first = self.initialize.as_ref();
-        let can_begin = first.is_some_and(|first| first.len() <= MAX_INITIALIZE);
-        !self.is_old && (self.mount.is_none() || can_begin)
+        !self.is_old && (self.mount.is_none() || self.initialize.is_some())
     }
 
     /// Whether its time in Redis is to be renewed: so long ago was the last time.
