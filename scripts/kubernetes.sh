@@ -12,7 +12,7 @@ PATH=$PWD/.tools/bin:$PATH
 OLDEST=1.25 NEWEST=1.37
 MANIFESTS=$PWD/deploy/kubernetes
 
-# Overlays as they are, and production with KEDA in place of Prometheus.
+# Overlays as they are, and the small one with KEDA in place of Prometheus and with a mount.
 render() { # DIR
   local overlay
   need kustomize
@@ -23,7 +23,7 @@ render() { # DIR
 apiVersion: kustomize.config.k8s.io/v1beta1
 kind: Kustomization
 resources: [../small]
-components: [../../components/keda]
+components: [../../components/keda, ../../components/mount]
 YAML
   local code=0; kustomize build "$overlay" >"$1/keda.yaml" || code=$?
   rm -r "$overlay"; return $code

@@ -259,6 +259,108 @@ def jobs():
     ])
 
 
+def mcp():
+    of = 'service=~"$service"'
+    called = f"mesh_mcp_tool_calls_total{{{of}"
+    return dashboard("mcp", "Mesh: MCP", [
+        variable("service", "Service", "label_values(mesh_mcp_tool_calls_total, service)"),
+    ], [
+        stat("Sessions", "Of clients before revision 2026-07-28.", "sum(mesh_mcp_sessions) or vector(0)"),
+        stat("Streams of changes", "Clients that hear of new tools. Alert: MeshMcpFull.",
+             'sum(mesh_mcp_streams{kind="changes"}) or vector(0)'),
+        stat("Streams of calls", "Calls that answer bit by bit.", 'sum(mesh_mcp_streams{kind="call"}) or vector(0)'),
+        stat("Mounts", "Mounted servers.", "count(mesh_mount_up) or vector(0)"),
+        stat("Mounts down", "Without a connection to their server. Alert: MeshMountDown.",
+             "count(mesh_mount_up == 0) or vector(0)", red=1),
+        stat("Tools blocked", "They changed and wait for approval. Alert: MeshToolsBlocked.",
+             "sum(mesh_mount_blocked_tools) or vector(0)", red=1),
+
+        row("Calls of tools"),
+        panel("Calls per second", "By service.", "reqps",
+              (f"sum by (service) (rate({called}}}[{RATE}])) or vector(0)", "{{service}}")),
+        panel("Outcomes", "Error: the tool says so. Failed: there was no answer. Task: it goes on as a job.", "ops",
+              (f"sum by (outcome) (rate({called}}}[{RATE}])) or vector(0)", "{{outcome}}"), stack=True),
+        panel("Failed share", "Errors and failures of all calls. Alert: MeshToolCallsFailing, above half.", "percentunit",
+              (f'(sum by (service) (rate({called},outcome=~"error|failed"}}[{RATE}])) or 0 * sum by (service) (rate({called}}}[{RATE}])))'
+               f" / (sum by (service) (rate({called}}}[{RATE}])) > 0) or vector(0)", "{{service}}"), red=0.5),
+        panel("Latency by kind of tool", "p95 of the calls to services of each kind, as the gateway measures them.", "s",
+              ('histogram_quantile(0.95, sum by (le, kind) (label_replace('
+               f'rate(rpc_client_call_duration_seconds_bucket{{mesh_service="mesh-gateway",{of},service!="_OTHER"}}[{RATE}]), '
+               '"kind", "$1", "service", "([a-z]+)-.*")))', "{{kind}}"), width=12),
+        panel("Latency of tools/call", "From the request of the client to its result.", "s",
+              *quantiles('mesh_mcp_operation_duration_seconds_bucket{mcp_method_name="tools/call"}'), exemplars=True, width=12),
+
+        row("Clients"),
+        panel("Requests per second", "By method of MCP.", "reqps",
+              (f"sum by (mcp_method_name) (rate(mesh_mcp_operation_duration_seconds_count[{RATE}])) or vector(0)", "{{mcp_method_name}}")),
+        panel("Errors per second", "Requests by the code of their error.", "ops",
+              (f'sum by (outcome) (rate(mesh_mcp_operation_duration_seconds_count{{outcome!~"ok|tool_error|cancelled"}}[{RATE}])) or vector(0)',
+               "{{outcome}}")),
+        panel("Refused per second", "Before they were read: host, token, scope, rate or full.", "ops",
+              (f"sum by (reason) (rate(mesh_mcp_refused_total[{RATE}])) or vector(0)", "{{reason}}")),
+        panel("Sessions and streams by gateway", "A line an instance.", "none",
+              ("mesh_mcp_sessions", "{{mesh_instance}} sessions"),
+              ("mesh_mcp_streams or vector(0)", "{{mesh_instance}} {{kind}}"), width=12),
+        panel("Passed on", "Requests a second whose session another gateway has.", "ops",
+              (f"sum by (outcome) (rate(mesh_mcp_passed_on_total[{RATE}])) or vector(0)", "{{outcome}}"), width=12),
+
+        row("Mounted servers"),
+        panel("Connected", "1: the server answers. Alert: MeshMountDown.", "none",
+              ("mesh_mount_up or vector(1)", "{{mesh_instance}}")),
+        panel("Requests per second", "To mounted servers, by outcome.", "ops",
+              (f"sum by (mesh_service, outcome) (rate(mesh_mount_requests_total[{RATE}])) or vector(0)", "{{mesh_service}} {{outcome}}")),
+        panel("Starts and dropped messages", "A second. A server that starts again and again ends by itself.", "ops",
+              (f"sum by (mesh_service) (rate(mesh_mount_starts_total[{RATE}])) or vector(0)", "{{mesh_service}} starts"),
+              (f"sum by (mesh_service, reason) (rate(mesh_mount_dropped_messages_total[{RATE}])) or vector(0)", "{{mesh_service}} {{reason}}")),
+    ])
+
+
+def workflows():
+    return dashboard("workflows", "Mesh: workflows", [], [
+        stat("Shards", "Of 64, with a runner. Alert: MeshWorkflowRunnersMissing.", "sum(mesh_workflow_shards) or vector(0)", green=64),
+        stat("Runs in memory", "That are under way or wait.", "sum(mesh_workflow_runs_in_memory) or vector(0)"),
+        stat("Nodes in flight", "As jobs.", "sum(mesh_workflow_nodes_in_flight) or vector(0)"),
+        stat("Nodes held", "Their owner has max_nodes_in_flight in flight.", "sum(mesh_workflow_nodes_held) or vector(0)"),
+        stat("Approvals that wait", "Asked and not decided since the runners began.",
+             'clamp_min(sum(mesh_workflow_approvals_total{event="asked"}) - sum(mesh_workflow_approvals_total{event=~"decided|expired"}), 0)'
+             " or vector(0)"),
+        stat("Failed", "Runs within the range. Alert: MeshWorkflowsFailing.",
+             "sum(increase(mesh_workflow_failed_total[$__range])) or vector(0)", red=1),
+
+        row("Runs"),
+        panel("Asked for", "Runs a second, taken in or refused.", "ops",
+              (f"sum by (outcome) (rate(mesh_workflow_starts_total[{RATE}])) or vector(0)", "{{outcome}}")),
+        panel("Ended", "Runs a second.", "ops",
+              (f"sum(rate(mesh_workflow_completed_total[{RATE}])) or vector(0)", "completed"),
+              (f"sum(rate(mesh_workflow_failed_total[{RATE}])) or vector(0)", "failed"),
+              (f"sum(rate(mesh_workflow_cancelled_total[{RATE}])) or vector(0)", "cancelled"), stack=True),
+        panel("Failed share", "Of the runs that ended. Alert: MeshWorkflowsFailing, above 5 %.", "percentunit",
+              (f"sum(rate(mesh_workflow_failed_total[{RATE}])) / (sum(rate(mesh_workflow_failed_total[{RATE}]))"
+               f" + sum(rate(mesh_workflow_completed_total[{RATE}])) > 0) or vector(0)", "failed"), red=0.05),
+        panel("Duration of runs", "Waiting included.", "s", *quantiles("mesh_workflow_run_duration_seconds_bucket"), width=12),
+        panel("Runs and nodes by runner", "A line an instance.", "none",
+              ("mesh_workflow_runs_in_memory or vector(0)", "{{mesh_instance}} runs"),
+              ("mesh_workflow_nodes_in_flight or vector(0)", "{{mesh_instance}} nodes"), width=12),
+
+        row("Nodes and people"),
+        panel("Nodes", "A second, by what happened.", "ops",
+              (f"sum by (event) (rate(mesh_workflow_nodes_total[{RATE}])) or vector(0)", "{{event}}")),
+        panel("Approvals", "A second, by what happened.", "ops",
+              (f"sum by (event) (rate(mesh_workflow_approvals_total[{RATE}])) or vector(0)", "{{event}}")),
+        panel("Patches", "A second, by what became of them.", "ops",
+              (f"sum by (result) (rate(mesh_workflow_patches_total[{RATE}])) or vector(0)", "{{result}}")),
+
+        row("Runners and their store"),
+        panel("Commit", "Duration of one transaction.", "s", *quantiles("mesh_workflow_commit_duration_seconds_bucket")),
+        panel("Shards by runner", "Alert: MeshWorkflowRunnersMissing, below 64 in all.", "none",
+              ("mesh_workflow_shards or vector(0)", "{{mesh_instance}}"), stack=True),
+        panel("Lost shards, refused commits, jobs made again", "A second.", "ops",
+              (f"sum by (why) (rate(mesh_workflow_shards_lost_total[{RATE}])) or vector(0)", "lost: {{why}}"),
+              (f"sum(rate(mesh_workflow_commits_refused_total[{RATE}])) or vector(0)", "refused"),
+              (f"sum(rate(mesh_workflow_resubmitted_total[{RATE}])) or vector(0)", "made again")),
+    ])
+
+
 def runtime():
     of = 'mesh_service=~"$program"'
     one = 'mesh_instance="$instance"'
@@ -312,7 +414,7 @@ def runtime():
 
 def main():
     stale = []
-    for made in (overview(), service(), jobs(), runtime()):
+    for made in (overview(), service(), jobs(), mcp(), workflows(), runtime()):
         file = FOLDER / f"{made['uid'].removeprefix('mesh-')}.json"
         text = json.dumps(made, indent=1, ensure_ascii=False) + "\n"
         if "--check" in sys.argv[1:]:

@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
 import socket
 import subprocess
@@ -16,6 +17,7 @@ import sys
 import tempfile
 import threading
 import time
+import urllib.request
 
 import grpc
 
@@ -105,6 +107,7 @@ class Load:
 def start(mesh):
     mesh.start_consul()
     mesh.start_redis()
+    mesh.start_postgres()
     mesh.start_jaeger()
     mesh.start_collector(keep=100)
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=4m,mode=1777", "tmpfs", mesh.out], check=True)
@@ -113,8 +116,9 @@ def start(mesh):
     for name in ("echo-1", "echo-2", "echo-3"):
         mesh.program(name, "echo-agent")
     for name in ("weather-tool", "itinerary-worker", "fs-tool", "docs-tool", "web-tool", "research-agent", "code-agent",
-                 "review-agent", "mesh-gateway", "job-runner", "mesh-scheduler"):
+                 "review-agent", "mesh-gateway", "job-runner", "mesh-scheduler", "workflow-runner"):
         mesh.program(name)
+    mesh.mount("notes", sys.executable, pathlib.Path(__file__).with_name("notes_server.py"))
     # Another policy sends a slow instance so few calls that nobody notices.
     mesh.setting("lb_policy", b"round_robin")
     for name in mesh.ports:
@@ -128,7 +132,8 @@ def targets(mesh):
     count = len(mesh.ports)
     until(30, f"{count} targets are up", lambda: mesh.value('sum(up{job="mesh"})') == count)
     known = {it["metric"]["mesh_service"] for it in mesh.query('up{job="mesh"}')}
-    expected = {"mcp-router", "agent-echo", "tool-fs", "mesh-gateway", "job-runner", "mesh-scheduler"}
+    expected = {"mcp-router", "agent-echo", "tool-fs", "mesh-gateway", "job-runner", "mesh-scheduler",
+                "workflow-runner", "tool-notes"}
     assert expected <= known, known
     labels = mesh.query('up{mesh_service="agent-echo"}')[0]["metric"]
     assert labels["mesh_kind"] == "agent" and labels["mesh_version"] and labels["mesh_instance"].startswith("echo-agent-"), labels
@@ -137,11 +142,39 @@ def targets(mesh):
 
 def clean(mesh):
     """promtool finds nothing to say about what the programs tell."""
-    for name in ("mcp-router", "echo-1", "mesh-gateway", "job-runner"):
+    for name in ("mcp-router", "echo-1", "mesh-gateway", "job-runner", "workflow-runner", "notes"):
         text = get(f"{mesh.admin(name)}/metrics")
         checked = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, check=False)
         assert checked.returncode == 0, f"{name}: {checked.stderr.decode()}"
     say("promtool check metrics is content")
+
+
+def call_tool(gateway, text="hello"):
+    """One call of a tool over MCP, by a client of the era of sessions."""
+    head = {"content-type": "application/json", "accept": "application/json, text/event-stream"}
+
+    def ask(method, params, number=None):
+        body = {"jsonrpc": "2.0", "method": method, "params": params, **({} if number is None else {"id": number})}
+        request = urllib.request.Request(f"{gateway}/mcp", json.dumps(body).encode(), head)
+        with urllib.request.urlopen(request, timeout=10) as answer:
+            return answer.headers, answer.read().decode()
+
+    said, _ = ask("initialize", {"protocolVersion": "2025-06-18", "capabilities": {}, "clientInfo": {"name": "test", "version": "1"}}, 1)
+    head |= {"mcp-session-id": said["mcp-session-id"], "mcp-protocol-version": "2025-06-18"}
+    ask("notifications/initialized", {})
+    _, listed = ask("tools/list", {}, 2)
+    tools = re.findall(r'"name":\s*"([^"]*note[^"]*)"', listed)
+    return ask("tools/call", {"name": tools[0], "arguments": {"text": text}}, 3)[1]
+
+
+def workflow(gateway, by=1):
+    """One run of a workflow, which fails when it divides by 0."""
+    node = {"id": "a", "type": "transform", "config": {"expression": "1 / inputs.by"}}
+    body = {"workflow": {"nodes": [node], "edges": []}, "inputs": {"by": by}}
+    request = urllib.request.Request(f"{gateway}/api/v1/runs", json.dumps(body).encode(),
+                                     {"content-type": "application/json", "x-user-id": "test"})
+    with urllib.request.urlopen(request, timeout=10) as answer:
+        return answer.read()
 
 
 def panels(mesh, gateway):
@@ -153,6 +186,8 @@ def panels(mesh, gateway):
     def asked():
         post(f"{gateway}/enqueue", {"goal": f"How does a router drain? {time.monotonic()}"})
         post(f"{gateway}/api/v1/jobs", JOB)
+        call_tool(gateway)
+        workflow(gateway)
         time.sleep(0.5)
         for where, expr in list(left.items()):
             result = mesh.query(expr)
@@ -373,6 +408,16 @@ def one_after_the_other(mesh, gateway, router):
          lambda: (loads["busy"].end(), mesh.stop("echo-1"))),
     ])
     mesh.program("echo-1", "echo-agent")
+    rounds(mesh, "MCP and workflows", [
+        ("MeshMountDown", {"mesh_service": "tool-broken"}, lambda: mesh.mount("broken", "false"), lambda: mesh.stop("broken")),
+        ("MeshToolCallsFailing", {"service": "tool-notes"}, lambda: [call_tool(gateway, "fail") for _ in range(60)], nothing),
+        ("MeshToolsBlocked", {"mesh_service": "tool-notes"}, (mesh.work / "changed").touch, (mesh.work / "changed").unlink),
+        ("MeshWorkflowsFailing", {}, lambda: [workflow(gateway, 0) for _ in range(20)], nothing),
+    ])
+    rounds(mesh, "no runner of workflows", [
+        ("MeshWorkflowRunnersMissing", {}, lambda: (mesh.kill("workflow-runner"), workflow(gateway)),
+         lambda: mesh.program("workflow-runner")),
+    ])
     rounds(mesh, "what others do", [
         ("MeshStoreDown", {"mesh_service": "mesh-gateway"}, lambda: mesh.kill("redis"), mesh.start_redis),
         ("MeshHealthCheckFailing", {}, nothing, nothing),

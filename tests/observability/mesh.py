@@ -1,5 +1,5 @@
-"""A mesh of real programs with a real Consul, Redis, Prometheus, Alertmanager, OpenTelemetry Collector and Jaeger, all on
-loopback and on ports of their own. Only the language model and the webhook are this process's.
+"""A mesh of real programs with a real Consul, Redis, PostgreSQL, Prometheus, Alertmanager, OpenTelemetry Collector and
+Jaeger, all on loopback and on ports of their own. Only the language model and the webhook are this process's.
 """
 
 import http.server
@@ -7,6 +7,7 @@ import json
 import os
 import pathlib
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -22,7 +23,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 BIN = pathlib.Path(os.environ.get("MESH_TEST_BIN", ROOT / "target/debug"))
 DEPLOY = ROOT / "deploy"
 PORTS = {"mcp-router": "MCP_ROUTER_PORT", "mesh-gateway": "GATEWAY_PORT", "job-runner": "RUNNER_PORT",
-         "mesh-scheduler": "SCHEDULER_PORT"}
+         "mesh-scheduler": "SCHEDULER_PORT", "workflow-runner": "WORKFLOW_RUNNER_PORT"}
 # As compose calls them in traces.
 NAMES = {"mesh-gateway": "agents-app", "job-runner": "agents-worker"}
 
@@ -130,7 +131,7 @@ class Mesh:
         self.webhook = serve(Webhook)
         self.model = serve(Model)
         (self.consul, self.redis, self.prometheus, self.alertmanager, self.otlp, self.otlp_http, self.collector_metrics,
-         self.jaeger, self.jaeger_otlp, *self.spare) = free_ports(60)
+         self.jaeger, self.jaeger_otlp, self.postgres, *self.spare) = free_ports(60)
         # By name: where a program serves, and its admin listener. Kept for its next life.
         self.ports = {}
         self.endpoint = f"http://127.0.0.1:{self.otlp}"
@@ -150,19 +151,26 @@ class Mesh:
 
     def program(self, name, program=None, **environment):
         """One of ours, by the name that this test gives it."""
+        return self.start(name, BIN / (program or name), **{**self.settings(name, program or name), **environment})
+
+    def mount(self, name, *command, **environment):
+        """A mounted MCP server, which is a command of meshctl."""
+        settings = self.settings(name, f"{name}-tool")
+        return self.start(name, BIN / "meshctl", "mount", "--name", name, "--", *command, **{**settings, **environment})
+
+    def settings(self, name, program):
         if name not in self.ports:
             self.ports[name] = (self.spare.pop(), self.spare.pop())
         port, admin = self.ports[name]
-        program = program or name
         own = PORTS.get(program) or {"agent": "AGENT_PORT", "tool": "TOOL_PORT", "worker": "WORKER_PORT"}[program.split("-")[-1]]
-        settings = {
+        return {
             "LISTEN_ADDRESS": "127.0.0.1", "SERVICE_HOST": "127.0.0.1", "ADMIN_ADDRESS": "127.0.0.1", "METRICS_PORT": admin,
             own: port, "CONSUL_HTTP_ADDR": f"127.0.0.1:{self.consul}", "REDIS_URL": f"redis://127.0.0.1:{self.redis}",
             "OTEL_EXPORTER_OTLP_ENDPOINT": self.endpoint, "CHECK_INTERVAL": "1s",
             "MODEL_URL": f"http://127.0.0.1:{self.model}/v1", "MODEL_NAME": "stub", "OUT_DIR": self.out,
             "DOCS_DIR": ROOT / "docs", "LOG_FORMAT": "text", "QUEUE_SAMPLE": "1s", "DRAIN_DELAY": "1s",
+            "DATABASE_URL": f"postgres://postgres@127.0.0.1:{self.postgres}/postgres",
             "OTEL_SERVICE_NAME": NAMES.get(program, "")}
-        return self.start(name, BIN / program, **{**settings, **environment})
 
     def admin(self, name):
         return f"http://127.0.0.1:{self.ports[name][1]}"
@@ -206,6 +214,20 @@ class Mesh:
         self.start("redis", "redis-server", "--port", self.redis, "--bind", "127.0.0.1", "--save", "", "--maxmemory", "200mb",
                    "--maxmemory-policy", "noeviction")
         until(20, "Redis", lambda: self.redis_cli("ping") == "PONG")
+
+    def start_postgres(self):
+        """It refuses root, so that its own user runs it."""
+        folder = self.work / "postgres"
+        folder.mkdir()
+        shutil.chown(folder, "postgres", "postgres")
+        # Its user has to come to its folder.
+        self.work.chmod(0o755)
+        programs = pathlib.Path(shutil.which("initdb") or max(pathlib.Path("/usr/lib/postgresql").glob("*/bin/initdb"))).resolve().parent
+        subprocess.run([programs / "initdb", "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C", "-N", "-D", folder / "data"],
+                       user="postgres", group="postgres", cwd=folder, check=True, capture_output=True)
+        self.start("postgres", "setpriv", "--reuid=postgres", "--regid=postgres", "--clear-groups", programs / "postgres",
+                   "-D", folder / "data", "-p", self.postgres, "-c", "listen_addresses=127.0.0.1", "-c", "unix_socket_directories=")
+        until(30, "PostgreSQL", lambda: socket.create_connection(("127.0.0.1", self.postgres)).close() or True)
 
     def redis_cli(self, *arguments):
         command = ["redis-cli", "-p", str(self.redis), *map(str, arguments)]

@@ -109,7 +109,11 @@ impl Core {
         }
         let max = if self.commits.alone > 0 { 1 } else { MAX_RUNS };
         self.commits.alone = self.commits.alone.saturating_sub(1);
-        let taken = self.changes.take(max);
+        let runs = &self.runs;
+        let taken = self.changes.take_fairly(max, |run_id| {
+            let run = runs.get(run_id);
+            run.map_or("", |run| run.meta.owner.as_str())
+        });
         let batch = self.batch(taken);
         self.commits.done_since = None;
         if !batch.commits.is_empty() {
