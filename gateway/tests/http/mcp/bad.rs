@@ -280,7 +280,7 @@ async fn names_of_a_mebibyte_are_answered_in_short() {
     ] {
         let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
         let answer = read(legacy_request(&gateway, Some(&session), &body)).await;
-        let shown = &method[..method.len().min(20)];
+        let shown: String = method.chars().take(20).collect();
         assert!(
             answer.text.len() < SHORT,
             "{shown}: {} bytes",

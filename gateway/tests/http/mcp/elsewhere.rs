@@ -105,13 +105,9 @@ async fn an_id_of_a_session_leads_to_no_address() {
     gateway.running.drain().await;
     forge(redis, &address);
     for _ in 0..2 {
-        let answer = at(
-            &other,
-            reqwest::Method::POST,
-            &[("mcp-session-id", &session)],
-            &ping(),
-        );
-        assert_eq!(answer.await.status, 200);
+        let id = [("mcp-session-id", session.as_str())];
+        let answer = at(&other, reqwest::Method::POST, &id, &ping()).await;
+        assert_eq!(answer.status, 200, "{}", answer.text);
     }
     assert_eq!(taken.load(Ordering::Relaxed), 0, "nobody was asked");
 }
