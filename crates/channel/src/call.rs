@@ -75,10 +75,10 @@ impl Mesh {
         let hedging = hedge::delay(&client, target, &parts);
         let trace = CallTrace::of(&parts.headers);
         let call = |body| Call {
-            client,
             target,
             trace,
-            parts: complete(parts, &target.service),
+            parts: complete(parts, &client.authority),
+            client,
             replay: Replay::new(body, options.retry_buffer),
             deadline,
         };

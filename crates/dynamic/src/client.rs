@@ -9,14 +9,14 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tonic::{
-    Code, Request, Status, Streaming,
+    Code, Status, Streaming,
     metadata::{MetadataKey, MetadataMap},
 };
 
 use crate::{
     CallHead, INSTANCE, MethodRoute, PreparedCall, ReceivedMessage, SERVICE, SESSION, Transport,
-    codec::BytesCodec, deadline::Deadline, descriptors::Descriptors, from_json, invoke::exchange,
-    names::ServiceNames, transport::TargetChannel,
+    deadline::Deadline, descriptors::Descriptors, exchange, from_json, names::ServiceNames,
+    transport::TargetChannel,
 };
 
 /// The options of a client.
@@ -217,29 +217,27 @@ impl DynamicClient {
     async fn open(
         &self,
         route: &MethodRoute,
-        metadata: MetadataMap,
+        mut metadata: MetadataMap,
         session: &str,
         deadline: Deadline,
         messages: Vec<Bytes>,
     ) -> Result<ByteStream, Status> {
-        let mut request = Request::new(tokio_stream::iter(messages));
-        *request.metadata_mut() = metadata;
         if let Transport::Router { .. } = self.transport {
             let service = route.service.parse().map_err(|_| {
                 Status::invalid_argument(format!("{:?} cannot be a name", route.service))
             })?;
-            request.metadata_mut().insert(SERVICE, service);
+            metadata.insert(SERVICE, service);
         }
+        let mut request = exchange::request(route.path.clone(), metadata, &messages)?;
         if let Some(left) = deadline.left() {
-            request.set_timeout(left);
+            channel::deadline::write(request.headers_mut(), left);
         }
         let target = route.target.clone().session(session);
-        let (channel, path) = (self.transport.target_channel(target), route.path.clone());
-        let max_bytes = self.options.max_message_bytes;
-        let answer = exchange(channel.clone(), path, BytesCodec, request, max_bytes).await;
-        let answer = answer.map_err(|status| with_instance(status, &channel))?;
+        let channel = self.transport.target_channel(target);
+        let answer = channel.exchange(request, self.options.max_message_bytes);
+        let answer = answer.await;
         Ok(ByteStream {
-            messages: answer.into_inner(),
+            messages: answer.map_err(|status| with_instance(status, &channel))?,
             channel,
             deadline,
         })

@@ -10,6 +10,7 @@ pub mod forward;
 mod keys;
 mod methods;
 mod mounts;
+mod pools;
 pub mod prompts;
 mod publish;
 pub mod resources;
@@ -90,6 +91,7 @@ impl Catalog {
         let builder = Builder {
             directory: Arc::clone(directory),
             sets: Arc::new(FollowedSets::read(&keys.mcp_descriptor_sets)?),
+            pools: Arc::default(),
             schema,
         };
         let publisher = Publisher::new(keys.mcp_max_name, keys.mcp_max_tools);
