@@ -1,6 +1,6 @@
 //! Sends one attempt of a call.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use discovery::Instance;
 use http::{
@@ -59,7 +59,10 @@ impl Call<'_> {
             error
         };
         let mut abandon = AbandonOnDrop(Some(&active));
-        let response = self.within_deadline(active.send(request)).await;
+        let response = {
+            let sending = pin!(active.send(request));
+            self.within_deadline(sending).await
+        };
         let response = response.map_err(failed)?;
         abandon.0 = None;
         drop(abandon);

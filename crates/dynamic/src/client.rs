@@ -1,6 +1,6 @@
 //! Calls with JSON in and out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use channel::Target;
@@ -136,7 +136,8 @@ impl DynamicClient {
         messages: Vec<Bytes>,
     ) -> Result<ByteStream, Status> {
         let deadline = Deadline::after(head.timeout);
-        let opening = self.open(route, head.metadata, &head.session, deadline, messages);
+        // Pinned where it is: a future that is passed on by value is there twice.
+        let opening = pin!(self.open(route, head.metadata, &head.session, deadline, messages));
         deadline.keep(opening).await
     }
 
@@ -181,7 +182,7 @@ impl DynamicClient {
             let answer = self.open(route, metadata, &session, deadline, messages);
             Ok(MessageStream::of(answer.await?, &prepared))
         };
-        deadline.keep(opening).await
+        deadline.keep(pin!(opening)).await
     }
 
     /// Calls a method that takes and gives one message, both as bytes. It needs no descriptors.
@@ -203,7 +204,7 @@ impl DynamicClient {
             let answer = self.open(&route, metadata, &session, deadline, messages);
             answer.await
         };
-        let mut messages = deadline.keep(opening).await?;
+        let mut messages = deadline.keep(pin!(opening)).await?;
         let message = messages.next().await?.ok_or_else(|| no_message(call))?;
         // The status comes after the last message.
         while messages.next().await?.is_some() {}

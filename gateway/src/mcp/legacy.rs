@@ -201,7 +201,7 @@ impl McpServer {
     ) -> Result<Arc<Session>, Response> {
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => self.session_elsewhere(id, parts, asker, body).await?,
+            None => Box::pin(self.session_elsewhere(id, parts, asker, body)).await?,
         };
         // The one of another caller does not exist for this one.
         if belongs(&session, asker) {

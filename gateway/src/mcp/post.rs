@@ -47,10 +47,11 @@ impl McpServer {
                 None => not_found("no authorization server is configured"),
             },
             (Route::Mcp(scope), &Method::POST) => self.post(scope, parts, body).await,
-            (Route::Mcp(scope), &Method::GET) => self.stream(scope, parts).await,
-            (Route::Mcp(_), &Method::DELETE) => self.end(parts).await,
-            (Route::Sse(scope), &Method::GET) => self.old_stream(scope, parts).await,
-            (Route::Messages, &Method::POST) => self.old_message(parts, body).await,
+            // Each request has a future as large as its largest part. What is rare is apart.
+            (Route::Mcp(scope), &Method::GET) => Box::pin(self.stream(scope, parts)).await,
+            (Route::Mcp(_), &Method::DELETE) => Box::pin(self.end(parts)).await,
+            (Route::Sse(scope), &Method::GET) => Box::pin(self.old_stream(scope, parts)).await,
+            (Route::Messages, &Method::POST) => Box::pin(self.old_message(parts, body)).await,
             (route, _) => {
                 let allowed = match route {
                     Route::Mcp(_) => "GET, POST, DELETE",
@@ -131,7 +132,9 @@ impl McpServer {
                 self.message(asker, &parts.headers, message, &bytes, takes)
                     .await
             }
-            Ok(Body::Batch(messages)) => self.batch(asker, &parts.headers, messages).await,
+            Ok(Body::Batch(messages)) => {
+                Box::pin(self.batch(asker, &parts.headers, messages)).await
+            }
             Err(error) => answer::error(StatusCode::BAD_REQUEST, None, &error),
         }
     }
@@ -148,9 +151,7 @@ impl McpServer {
             && session.mount.is_some()
         {
             let session = Arc::clone(session);
-            return self
-                .mounted_message(&asker, &session, &message, bytes, takes)
-                .await;
+            return Box::pin(self.mounted_message(&asker, &session, &message, bytes, takes)).await;
         }
         match message {
             Message::Request(request) => self.request(asker, headers, request, bytes, takes).await,
@@ -217,9 +218,7 @@ impl McpServer {
         }
         let mut operation = Operation::begin(self, &asker, &request.method, &meta, began);
         if !asker.era.is_modern() && request.method == "initialize" {
-            let answer = self
-                .initialize(&asker, headers, &request, &params, bytes)
-                .await;
+            let answer = Box::pin(self.initialize(&asker, headers, &request, &params, bytes)).await;
             operation.end(if answer.status().is_success() {
                 "ok"
             } else {
@@ -239,9 +238,8 @@ impl McpServer {
                 operation,
                 permit: None,
             };
-            return self
-                .mounted_request(&asker, &mount, headers, asked, bytes, exchange)
-                .await;
+            let answer = self.mounted_request(&asker, &mount, headers, asked, bytes, exchange);
+            return Box::pin(answer).await;
         }
         let wants_progress = takes.events && meta.progress.is_some();
         let (progress, messages) = match wants_progress {
@@ -282,8 +280,7 @@ impl McpServer {
                     operation,
                     permit: Some(permit),
                 };
-                self.mounted_call(&asker, &tool.service, message, exchange)
-                    .await
+                Box::pin(self.mounted_call(&asker, &tool.service, message, exchange)).await
             }
         }
     }
