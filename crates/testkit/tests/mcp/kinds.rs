@@ -24,6 +24,9 @@ fn calls(everything: &Value) -> [(&'static str, Value, Value); 10] {
     let demands = json!({"name": "n", "code": "ABC", "count": 3, "large": "7", "tags": ["x"],
         "sizes": {"s": 1}, "color": "COLOR_RED", "mail": "a@example.com", "small": small,
         "size": "S", "part": 0.5, "url": "http://x"});
+    // What only answers have is there, too.
+    let mut demanded = demands.clone();
+    demanded["made_at"] = "".into();
     let old =
         json!({"name": "n", "size": 3, "grade": "BAD", "numbers": ["1"], "part": {"label": "l"}});
     let deep = (0..8).fold(json!({"end": "here"}), |deep, _| json!({ "next": deep }));
@@ -45,7 +48,7 @@ fn calls(everything: &Value) -> [(&'static str, Value, Value); 10] {
         ),
         ("Free", free.clone(), free),
         ("Old", old.clone(), old),
-        ("Demanding", demands.clone(), demands),
+        ("Demanding", demands, demanded),
         ("Deep", deep.clone(), deep),
     ]
 }

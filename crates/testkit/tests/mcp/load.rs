@@ -29,7 +29,9 @@ const NOTICED: Duration = Duration::from_secs(1);
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_thousand_calls_at_once_each_get_their_own_answer() {
-    let world = World::start(1, &[]).await;
+    // Each on a connection of its own, and all from one address: as many as it may have, and that of the test.
+    let connections = [("CLIENT_MAX_CONNECTIONS", (2 * CALLS).to_string())];
+    let world = World::start(1, &connections).await;
     let (url, http) = (world.mcp(), http());
     let mut calls = JoinSet::new();
     for number in 0..CALLS {

@@ -147,24 +147,22 @@ impl Changes {
     }
 
     /// Takes the first ones out. Of an owner who has far more of them than all others a part stays behind, so
-    /// that the others do not wait until all of these are stored.
+    /// that the others do not wait until all of these are stored. Says too whether there are several owners.
     pub(super) fn take_fairly<'o>(
         &mut self,
         max: usize,
         owner_of: impl Fn(&str) -> &'o str,
-    ) -> Vec<(String, Change)> {
+    ) -> (Vec<(String, Change)>, bool) {
         let mut counts: HashMap<&str, usize> = HashMap::new();
         for run_id in &self.order {
             *counts.entry(owner_of(run_id)).or_default() += 1;
         }
         let most = counts.iter().max_by_key(|(_, count)| **count);
-        let Some((heavy, count)) = most.map(|(heavy, count)| (*heavy, *count)) else {
-            return self.take(max);
-        };
+        let (heavy, count) = most.map_or(("", 0), |(heavy, count)| (*heavy, *count));
         let others = self.order.len() - count;
         let share = others.max(BESIDE);
         if others == 0 || count <= share {
-            return self.take(max);
+            return (self.take(max), others > 0);
         }
         let (mut first, mut later, mut taken) = (VecDeque::new(), VecDeque::new(), 0);
         for run_id in self.order.drain(..) {
@@ -178,7 +176,7 @@ impl Changes {
         let max = max.min(first.len());
         first.append(&mut later);
         self.order = first;
-        self.take(max)
+        (self.take(max), true)
     }
 
     /// Takes the first ones out.
@@ -240,16 +238,17 @@ mod tests {
             changes.of(&format!("h{number}")).acks.clear();
         }
         changes.of("l").acks.clear();
-        let taken = changes.take_fairly(256, owner_of);
-        assert_eq!(taken.len(), BESIDE + 1);
+        let (taken, several) = changes.take_fairly(256, owner_of);
+        assert_eq!((taken.len(), several), (BESIDE + 1, true));
         assert_eq!((&*taken[0].0, &*taken[BESIDE].0), ("h0", "l"));
-        let left = changes.take_fairly(256, owner_of);
+        let (left, several) = changes.take_fairly(256, owner_of);
         assert_eq!((left.len(), &*left[0].0), (100 - BESIDE, "h16"));
-        assert!(changes.take_fairly(256, owner_of).is_empty());
+        assert!(!several && changes.take_fairly(256, owner_of).0.is_empty());
         for run in ["h1", "h2", "l"] {
             changes.of(run).acks.clear();
         }
-        assert_eq!(changes.take_fairly(2, owner_of).len(), 2);
+        let (taken, several) = changes.take_fairly(2, owner_of);
+        assert_eq!((taken.len(), several), (2, true));
     }
 
     #[test]

@@ -39,6 +39,8 @@ const RANKS: i16 = 8;
 /// - `queue`: child runs first, since their parents wait for them; they are not limited.
 /// - `picked`: one of each owner, then the next one of each.
 /// - `held`: whoever takes a shard over waits until what is taken from it is marked. Commits do not wait.
+/// - `marked`: the status is compared as no index has it, or a planner that takes the queue to be short as it was
+///   once reads all of it for each that is picked.
 /// - `quick`: a mark that is lost is made again, and the first commit of the run comes after it.
 const TAKE: &str = "
     WITH RECURSIVE pair AS (
@@ -90,7 +92,7 @@ const TAKE: &str = "
     ), marked AS (
         UPDATE run r SET status = 'RUNNING', started_at = $5, idle = false
         FROM picked p, held h, quick
-        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status = 'QUEUED' RETURNING r.*, p.place
+        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status || '' = 'QUEUED' RETURNING r.*, p.place
     )";
 
 /// The same where no more are queued than are taken, which is how it is mostly: without limits; `$4` is the time. All of
@@ -119,7 +121,7 @@ const TAKE_FEW: &str = "
     ), marked AS (
         UPDATE run r SET status = 'RUNNING', started_at = $4, idle = false
         FROM picked p, held h, quick
-        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status = 'QUEUED' RETURNING r.*, p.place
+        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status || '' = 'QUEUED' RETURNING r.*, p.place
     )";
 
 /// Takes queued runs.
