@@ -105,7 +105,7 @@ impl DynamicClient {
     /// As [`DynamicClient::method`].
     pub async fn prepare(&self, service: &str, method: &str) -> Result<PreparedCall, Status> {
         let name = self.resolve(service).await?;
-        let channel = self.transport.target_channel(Target::service(&name));
+        let channel = self.transport.target_channel(&name, Target::service(&name));
         let method = self.descriptors.method(&name, method, &channel).await?;
         let route = MethodRoute::named(service.into(), name, &crate::path(&method))?;
         Ok(PreparedCall::along(route, method))
@@ -234,7 +234,8 @@ impl DynamicClient {
             request.set_timeout(left);
         }
         let target = route.target.clone().session(session);
-        let (channel, path) = (self.transport.target_channel(target), route.path.clone());
+        let channel = self.transport.target_channel(&route.service, target);
+        let path = route.path.clone();
         let max_bytes = self.options.max_message_bytes;
         let answer = exchange(channel.clone(), path, BytesCodec, request, max_bytes).await;
         let answer = answer.map_err(|status| with_instance(status, &channel))?;

@@ -38,6 +38,8 @@ pub enum Transport {
         channel: Channel,
         /// Its address, for messages.
         address: Arc<str>,
+        /// The mesh that counts the calls, where somebody reads that.
+        counted: Option<Mesh>,
     },
 }
 
@@ -56,12 +58,27 @@ impl Transport {
                 .http2_max_header_list_size(MAX_HEADER_BYTES)
                 .connect_lazy(),
             address: address.into(),
+            counted: None,
         })
     }
 
-    pub(crate) fn target_channel(&self, target: Target) -> TargetChannel {
+    /// The same for a program of the mesh: its calls are in its metrics and traces.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] for what is no address.
+    pub fn counted_router(text: &str, mesh: &Mesh) -> Result<Self, InvalidAddress> {
+        let mut transport = Self::router(text)?;
+        if let Self::Router { counted, .. } = &mut transport {
+            *counted = Some(mesh.clone());
+        }
+        Ok(transport)
+    }
+
+    /// The way to `target`, which a router is told as `id`.
+    pub(crate) fn target_channel(&self, id: &Arc<str>, target: Target) -> TargetChannel {
         TargetChannel {
             transport: self.clone(),
+            id: Arc::clone(id),
             target,
             instance: Arc::default(),
         }
@@ -72,6 +89,7 @@ impl Transport {
 #[derive(Clone, Debug)]
 pub(crate) struct TargetChannel {
     transport: Transport,
+    id: Arc<str>,
     target: Target,
     instance: Arc<Mutex<Option<Arc<str>>>>,
 }
@@ -83,7 +101,7 @@ impl TargetChannel {
     }
 
     async fn send(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let (channel, address) = match &self.transport {
+        let (channel, address, counted) = match &self.transport {
             Transport::Mesh(mesh) => {
                 let note = |instance: &Arc<discovery::Instance>| {
                     *self.instance.lock() = Some(instance.key.id.clone());
@@ -92,14 +110,29 @@ impl TargetChannel {
                 let answer = answer.map_err(|error| error.status())?;
                 return Ok(answer.map(Body::new));
             }
-            Transport::Router { channel, address } => (channel.clone(), address),
+            Transport::Router {
+                channel,
+                address,
+                counted,
+            } => (channel.clone(), address, counted),
         };
-        let answer = channel.oneshot(request).await.map_err(|error| {
-            let cause = telemetry::root_cause(&error);
-            let text = format!("no router answers at {address}: {cause}");
-            let facts = [("router", address.to_string())];
-            error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
-        })?;
+        let send = async |request: Request<Body>| {
+            channel.oneshot(request).await.map_err(|error| {
+                let cause = telemetry::root_cause(&error);
+                let text = format!("no router answers at {address}: {cause}");
+                let facts = [("router", address.to_string())];
+                error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
+            })
+        };
+        let answer = match counted {
+            Some(mesh) => {
+                // Reflection of the whole mesh is no service's.
+                let named = request.headers().contains_key(crate::SERVICE);
+                let id = if named { &*self.id } else { "" };
+                mesh.call_by_router(id, address, request, send).await?
+            }
+            None => send(request).await?,
+        };
         let instance = answer.headers().get(INSTANCE);
         if let Some(instance) = instance.and_then(|value| value.to_str().ok()) {
             *self.instance.lock() = Some(instance.into());
