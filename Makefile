@@ -125,7 +125,7 @@ doctor: ## Look for what is wrong with the mesh, and what to do: WAIT=60s waits 
 
 ##@ Develop
 
-.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes test-workflows
+.PHONY: dev tools check keys dashboards test test-openapi test-containers test-observability test-kubernetes test-workflows test-mcp
 dev: ## Build what changed, and restart the containers of those programs and no others
 	scripts/dev.sh
 
@@ -168,6 +168,11 @@ test-workflows: ## Kill, stop and empty what carries out workflows, under load: 
 	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/release MESH_TEST_WORKFLOW_RUNS=$(or $(RUNS),20000) \
 	  MESH_TEST_WORKFLOW_RATE=$(or $(RATE),200) MESH_TEST_WORKFLOW_WAITING=1000 MESH_TEST_WORKFLOW_STOP=30 \
 	  cargo test --locked -p mesh-testkit --test workflow_faults -- --nocapture --test-threads 1
+
+test-mcp: ## The tests of MCP, and calls that take 90 s with their true times
+	@scripts/tools.sh test
+	@scripts/tools.sh mcp
+	MESH_TEST_TRUE_TIMES=1 cargo test --locked -p mesh-testkit --test mcp
 
 test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes fifteen minutes once
 	@scripts/tools.sh kubernetes

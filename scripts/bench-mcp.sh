@@ -37,10 +37,10 @@ consul_started() {
   until_true 20 Consul served "http://$CONSUL/v1/catalog/node/$(uname -n)"
 }
 
-gateway_started() { # its address is $GATEWAY, its process $GATEWAY_ID
+gateway_started() { # VARIABLE=VALUE...: its address is $GATEWAY, its process $GATEWAY_ID
   local port; port=$(free_port)
   program mesh-gateway GATEWAY_PORT="$port" MCP_PORT="$(free_port)" TASKS_PORT="$(free_port)" JOBS_PATH="$WORK/jobs" \
-    REQUEST_RATE=0
+    REQUEST_RATE=0 "$@"
   GATEWAY=127.0.0.1:$port GATEWAY_ID=$STARTED
   until_true 20 'the gateway' served "http://$GATEWAY/health"
 }
@@ -123,7 +123,7 @@ contextforge_started() { # SERVER: its address is $CONTEXTFORGE, its token in TO
   local port; port=$(free_port)
   export JWT_SECRET_KEY=a-secret-of-the-bench-and-nobody-else-000 AUTH_REQUIRED=true MCP_CLIENT_AUTH_ENABLED=true PLATFORM_ADMIN_EMAIL=admin@example.com \
     PLATFORM_ADMIN_PASSWORD=a-Password-of-1-bench DATABASE_URL="sqlite:///$WORK/contextforge.db" LOG_LEVEL=ERROR HOST=127.0.0.1 PORT="$port" \
-    PYTHONPATH="$FORGE" MCPGATEWAY_UI_ENABLED=false SSRF_ALLOW_LOCALHOST=true SSRF_ALLOW_PRIVATE_NETWORKS=true
+    PYTHONPATH="$FORGE" RATE_LIMITING_ENABLED=false MCPGATEWAY_UI_ENABLED=false SSRF_ALLOW_LOCALHOST=true SSRF_ALLOW_PRIVATE_NETWORKS=true
   ( cd "$WORK" && exec "$OLDPWD/.venv/bin/python" -m uvicorn mcpgateway.main:app --host 127.0.0.1 --port "$port" --log-level error ) >"$WORK/contextforge.log" 2>&1 &
   FORGE_ID=$!; RUNNING+=("$FORGE_ID")
   TOKEN=$(cd "$WORK" && "$OLDPWD/.venv/bin/python" -m mcpgateway.utils.create_jwt_token --username admin@example.com --exp 10080 --secret "$JWT_SECRET_KEY")
@@ -173,18 +173,21 @@ proxies() {
   ended
 }
 
+# memory WHAT BYTES
+memory() { say "$(jq -cn --arg what "$1" --argjson bytes "$2" '{$what, $bytes}')" | tee -a "$KEPT/memory"; }
+
 lists() {
   local before after page; : >"$KEPT/lists" ; : >"$KEPT/memory"
   consul_started
   program echo-agent AGENT_PORT="$(free_port)"
-  gateway_started
+  gateway_started MCP_SESSION_IDLE=30s MCP_MAX_SESSIONS=100000
   until_true 20 'the echo agent' ready "http://$GATEWAY/mcp" echo-agent
   sleep 2; before=$(measure memory "$GATEWAY_ID")
   run many .venv/bin/python scripts/bench-mcp/many.py "$CONSUL" 200
   until_true 60 'the services' grep -q listening "$WORK/many.log"
   until_true 60 'their tools' ready "http://$GATEWAY/mcp?" shop-000__Shop_Place
   sleep 5; after=$(measure memory "$GATEWAY_ID")
-  say "{\"what\":\"a tool\",\"bytes\":$(((after - before) / 1000))}" | tee -a "$KEPT/memory"
+  memory 'a tool' $(((after - before) / 1000))
   page=$(curl -s "http://$GATEWAY/mcp" -H 'content-type: application/json' -H 'accept: application/json, text/event-stream' \
     -H "mcp-protocol-version: $MODERN" -H 'mcp-method: tools/list' -d "$(body tools/list '{}' $MODERN)")
   jq -c .result.tools <<<"$page" >"$WORK/page.json"
@@ -206,7 +209,15 @@ lists() {
   run streams python3 scripts/bench-mcp/measure.py listen "http://$GATEWAY/mcp" 1000
   until_true 60 'the streams' grep -q open "$WORK/streams.log"
   sleep 2; after=$(measure memory "$GATEWAY_ID")
-  say "{\"what\":\"an open listen stream\",\"bytes\":$(((after - before) / 1000))}" | tee -a "$KEPT/memory"
+  memory 'an open listen stream' $(((after - before) / 1000))
+  stop "$STARTED"
+  sleep 2; before=$(measure memory "$GATEWAY_ID")
+  measure sessions "http://$GATEWAY/mcp" 100000 >/dev/null
+  after=$(measure memory "$GATEWAY_ID")
+  memory '100,000 sessions of the earlier era, opened one after the other' $((after - before))
+  # Their idle time, and as long again for the sweeps.
+  sleep 60; after=$(measure memory "$GATEWAY_ID")
+  memory 'the same after their idle time' $((after - before))
   ended
 }
 

@@ -49,6 +49,8 @@ pub(crate) use front::Front;
 
 /// How long a list waits for the first answer of the registry.
 const FIRST_ANSWER: Duration = Duration::from_secs(3);
+/// After so many sessions have ended, their memory goes back to the system.
+const RELEASED: usize = 1_000;
 /// The extension of long calls.
 pub(crate) const TASKS_EXTENSION: &str = "io.modelcontextprotocol/tasks";
 /// What the server says of itself to models.
@@ -132,10 +134,17 @@ impl McpServer {
     async fn sweep(&self) {
         let pause =
             (self.sessions.idle() / 10).clamp(Duration::from_millis(100), Duration::from_secs(30));
+        let mut freed = 0;
         loop {
             tokio::time::sleep(pause).await;
-            self.sessions.sweep();
+            let ended = self.sessions.sweep();
+            freed += ended;
             self.metrics.has_sessions(self.sessions.count());
+            // Once no more go: many clients left at about the same time.
+            if ended == 0 && freed >= RELEASED {
+                freed = 0;
+                self.context.tracker.spawn_blocking(service::release_memory);
+            }
         }
     }
 

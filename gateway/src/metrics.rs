@@ -53,7 +53,8 @@ impl Metrics {
     ) {
         let known = ["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"];
         let known = known.into_iter().find(|known| *known == method.as_str());
-        let labels = [known.unwrap_or("_OTHER"), route, &status.to_string()];
+        let status = http::StatusCode::from_u16(status).unwrap_or_default();
+        let labels = [known.unwrap_or("_OTHER"), route, status.as_str()];
         let duration = self.duration.of(labels);
         duration.observe_of(took.as_secs_f64(), trace);
     }

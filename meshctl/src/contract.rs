@@ -5,9 +5,9 @@ use clap::ValueEnum;
 use dynamic::ReceivedMessages;
 use prost_reflect::{DescriptorPool, DynamicMessage, MethodDescriptor, Value};
 use serde_json::{Value as Json, json};
-use tonic::{Request, Response, transport::Channel};
+use tonic::{Request, Response};
 
-use crate::router;
+use crate::router::{self, Channel};
 
 /// What a service can be.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]

@@ -5,9 +5,9 @@ use proto::mesh::v1::{
     mesh_service_client::MeshServiceClient,
 };
 use serde_json::{Value, json};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
 
-use crate::output::Output;
+use crate::{output::Output, router::Channel};
 
 /// Every instance, or those of one service; none from a router that is too old to tell.
 pub(crate) async fn list(channel: &Channel, service: &str) -> Result<Vec<Instance>, Status> {

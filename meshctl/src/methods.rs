@@ -4,7 +4,9 @@
 use anyhow::bail;
 use dynamic::{ReflectionClient, path};
 use prost_reflect::{MethodDescriptor, ServiceDescriptor};
-use tonic::{Code, Status, transport::Channel};
+use tonic::{Code, Status};
+
+use crate::router::Channel;
 
 /// Finds the method that a name means.
 pub(crate) async fn find(

@@ -4,16 +4,20 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use clap::Args;
+use proto::details::CheckedDetails;
 use telemetry::root_cause;
 use tokio::time::timeout;
 use tonic::{
     Status,
     metadata::MetadataMap,
-    transport::{Channel, Endpoint},
+    transport::{self, Endpoint},
 };
 use tonic_health::pb::{HealthCheckRequest, health_client::HealthClient};
 
 pub(crate) use dynamic::{INSTANCE, SERVICE};
+
+/// A connection to a router, whose services may answer anything.
+pub(crate) type Channel = CheckedDetails<transport::Channel>;
 
 /// A router's port when its address has none.
 const PORT: u16 = router::SPEC.default_port;
@@ -62,6 +66,7 @@ pub(crate) async fn connect(address: &str) -> anyhow::Result<Channel> {
              another router with --router or MCP_ROUTER_ADDR"
         )
     })?;
+    let channel = CheckedDetails(channel);
     // What accepts a connection need not speak gRPC. Every router answers a health check.
     let mut health = HealthClient::new(channel.clone());
     let answer = timeout(ANSWER, health.check(HealthCheckRequest::default())).await;

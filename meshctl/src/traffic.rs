@@ -7,7 +7,6 @@ use std::{
 
 use futures_util::{StreamExt as _, stream};
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
 use crate::{
     admin::AdminClient,
@@ -15,6 +14,7 @@ use crate::{
     histogram::{Calls, Traffic},
     instances,
     member::Member,
+    router::Channel,
 };
 
 /// How many programs are asked at once.

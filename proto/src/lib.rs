@@ -2,6 +2,7 @@
 //! package `mesh.v1`, what the mesh tells of itself.
 
 mod cause;
+pub mod details;
 pub mod error_info;
 pub mod frame;
 mod reason;

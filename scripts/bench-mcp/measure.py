@@ -3,6 +3,7 @@
 usage: measure.py cpu PID          nanoseconds of CPU of it and its children
        measure.py memory PID       resident bytes of it
        measure.py listen URL N     opens N listen streams, says so, and holds them until it is ended
+       measure.py sessions URL N   opens N sessions of the earlier era, and leaves them
 """
 
 import glob
@@ -58,8 +59,32 @@ def listen(url, count):
     signal.pause()
 
 
+def sessions(url, count):
+    at = urlsplit(url)
+    client = {"name": "bench", "version": "1"}
+    params = {"protocolVersion": "2025-11-25", "capabilities": {}, "clientInfo": client}
+    body = json.dumps({"jsonrpc": "2.0", "id": 0, "method": "initialize", "params": params})
+    request = (
+        f"POST {at.path} HTTP/1.1\r\nhost: {at.netloc}\r\ncontent-type: application/json\r\n"
+        f"accept: application/json, text/event-stream\r\ncontent-length: {len(body)}\r\n\r\n{body}"
+    ).encode()
+    stream = socket.create_connection((at.hostname, at.port))
+    left = count
+    while left > 0:
+        together = min(left, 50)
+        stream.sendall(request * together)
+        answers = b""
+        # Each answer names its session once, and its head comes before its body.
+        while answers.count(b"mcp-session-id: ") < together or not answers.endswith(b"}"):
+            more = stream.recv(1 << 16)
+            assert more, answers[-500:]
+            answers += more
+        left -= together
+    print("open", flush=True)
+
+
 what, *rest = sys.argv[1:]
-if what == "listen":
-    listen(rest[0], int(rest[1]))
+if what in ("listen", "sessions"):
+    {"listen": listen, "sessions": sessions}[what](rest[0], int(rest[1]))
 else:
     print({"cpu": cpu, "memory": memory}[what](int(rest[0])))

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::{HeaderMap, Request, Response};
 use http_body::{Body, Frame};
 use proto::MeshCause;
-use tokio::time::{Sleep, sleep_until};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tonic::{Code, Status};
 
 use crate::{
@@ -107,7 +107,8 @@ pub struct ResponseBody {
     inner: Option<Incoming>,
     /// Until the answer has ended.
     active: Option<ActiveCall>,
-    deadline: Option<(Deadline, Pin<Box<Sleep>>)>,
+    /// Its timer is made for the first frame that is waited for: most have come with the head.
+    deadline: Option<(Deadline, Option<Pin<Box<Sleep>>>)>,
     /// Until the status is known.
     timer: Option<CallTimer>,
     cause: Option<MeshCause>,
@@ -119,7 +120,7 @@ impl ResponseBody {
         let mut body = Self {
             inner: Some(inner),
             active: Some(active),
-            deadline: deadline.map(|d| (d, Box::pin(sleep_until(d.at)))),
+            deadline: deadline.map(|deadline| (deadline, None)),
             timer: None,
             cause: None,
         };
@@ -220,16 +221,25 @@ impl Body for ResponseBody {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Status>>> {
         let this = &mut *self;
-        if let Some((deadline, sleep)) = &mut this.deadline
-            && sleep.as_mut().poll(cx).is_ready()
-        {
-            let error = Error::Deadline(deadline.given);
-            return this.end_with(&error.status(), error.cause());
-        }
         let Some(inner) = &mut this.inner else {
             return Poll::Ready(None);
         };
-        match std::task::ready!(Pin::new(inner).poll_frame(cx)) {
+        let polled = Pin::new(inner).poll_frame(cx);
+        if let Some((deadline, timer)) = &mut this.deadline {
+            let at = deadline.at;
+            let is_over = match &polled {
+                Poll::Ready(_) => Instant::now() >= at,
+                Poll::Pending => {
+                    let timer = timer.get_or_insert_with(|| Box::pin(sleep_until(at)));
+                    timer.as_mut().poll(cx).is_ready()
+                }
+            };
+            if is_over {
+                let error = Error::Deadline(deadline.given);
+                return this.end_with(&error.status(), error.cause());
+            }
+        }
+        match std::task::ready!(polled) {
             Some(Ok(frame)) => {
                 if let Some(active) = &this.active {
                     active.endpoint().mark_received();

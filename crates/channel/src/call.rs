@@ -1,6 +1,6 @@
 //! One call: deadline → pick → send → observe, and again where a retry is allowed.
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use backoff::Backoff;
 use discovery::Instance;
@@ -75,23 +75,27 @@ impl Mesh {
         let hedging = hedge::delay(&client, target, &parts);
         let trace = CallTrace::of(&parts.headers);
         let call = |body| Call {
-            client,
             target,
             trace,
-            parts: complete(parts, &target.service),
+            parts: complete(parts, &client.authority),
+            client,
             replay: Replay::new(body, options.retry_buffer),
             deadline,
         };
         let Some(delay) = hedging else {
             return run(call(body), picked).await;
         };
-        match hedge::collect(body, options.retry_buffer, delay).await {
-            Collected::All(bytes) => {
-                let call = call(tonic::body::Body::empty());
-                hedge::run(&call, &bytes, delay, picked).await
+        // Few calls are hedged, and hedging is large.
+        let hedged = async {
+            match hedge::collect(body, options.retry_buffer, delay).await {
+                Collected::All(bytes) => {
+                    let call = call(tonic::body::Body::empty());
+                    hedge::run(&call, &bytes, delay, picked).await
+                }
+                Collected::Part(body) => run(call(body), picked).await,
             }
-            Collected::Part(body) => run(call(body), picked).await,
-        }
+        };
+        Box::pin(hedged).await
     }
 }
 
@@ -106,8 +110,11 @@ async fn run(
     let now = call.client.now();
     call.client.deposit(now);
     for number in 1.. {
-        let in_flight = call.within_deadline(call.client.acquire(call.target, &tried));
-        let in_flight = in_flight.await??;
+        let in_flight = {
+            // Pinned where it is: a future that is passed on by value is there twice.
+            let acquiring = pin!(call.client.acquire(call.target, &tried));
+            call.within_deadline(acquiring).await??
+        };
         let endpoint = Arc::clone(in_flight.attempt.endpoint());
         picked(&in_flight.attempt.peer().instance());
         let outcome = call.attempt(number, in_flight, &call.replay).await;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 use arc_swap::Guard;
 use cluster::{ClusterOptions, Shared};
 use discovery::Discovery;
+use http::uri::Authority;
 
 use crate::{
     connections::{Cluster, Endpoint},
@@ -18,6 +19,8 @@ use crate::{
 pub(crate) struct ClusterClient {
     pub(crate) cluster: Arc<Cluster>,
     pub(crate) shared: Arc<Shared>,
+    /// What its instances are called in requests. A service's name may not be a valid authority.
+    pub(crate) authority: Authority,
     discovery: Arc<dyn Discovery>,
     budget: RetryBudget,
     pub(crate) metrics: ChannelMetrics,
@@ -32,6 +35,9 @@ impl ClusterClient {
         metrics: &ChannelMetrics,
     ) -> Self {
         Self {
+            authority: service
+                .parse()
+                .unwrap_or_else(|_| Authority::from_static("localhost")),
             discovery: Arc::clone(discovery),
             cluster: Arc::new(Cluster::new(service, shared)),
             shared: Arc::clone(shared),

@@ -168,7 +168,10 @@ impl StreamPermit {
             }
         }
         match response.await {
-            Ok(response) => Ok(response.map(Incoming::new)),
+            Ok(mut response) => {
+                proto::details::remove_invalid(response.headers_mut());
+                Ok(response.map(Incoming::new))
+            }
             Err(error) => Err(Failure::of(&error)),
         }
     }

@@ -45,7 +45,11 @@ impl Body for Incoming {
             }
         }
         let trailers = ready!(this.stream.poll_trailers(cx)).transpose();
-        Poll::Ready(trailers.map(|trailers| trailers.map(Frame::trailers)))
+        Poll::Ready(trailers.map(|trailers| {
+            let mut trailers = trailers?;
+            proto::details::remove_invalid(&mut trailers);
+            Ok(Frame::trailers(trailers))
+        }))
     }
 
     fn is_end_stream(&self) -> bool {

@@ -1,9 +1,13 @@
 //! Sends one attempt of a call.
 
-use std::sync::Arc;
+use std::{pin::pin, sync::Arc};
 
 use discovery::Instance;
-use http::{HeaderValue, Request, Response, header, request::Parts};
+use http::{
+    HeaderValue, Request, Response, Uri, header,
+    request::Parts,
+    uri::{Authority, PathAndQuery, Scheme},
+};
 use tokio::time::{Instant, timeout_at};
 use tonic::Code;
 
@@ -55,7 +59,10 @@ impl Call<'_> {
             error
         };
         let mut abandon = AbandonOnDrop(Some(&active));
-        let response = self.within_deadline(active.send(request)).await;
+        let response = {
+            let sending = pin!(active.send(request));
+            self.within_deadline(sending).await
+        };
         let response = response.map_err(failed)?;
         abandon.0 = None;
         drop(abandon);
@@ -178,25 +185,18 @@ impl Call<'_> {
 }
 
 /// Adds what gRPC over HTTP/2 requires, where the caller left it out.
-pub(crate) fn complete(mut parts: Parts, service: &str) -> Parts {
+pub(crate) fn complete(mut parts: Parts, authority: &Authority) -> Parts {
     // Some clients send no host or one with user information, which some servers refuse.
-    let usable = |authority: &http::uri::Authority| {
-        !authority.host().is_empty() && !authority.as_str().contains('@')
-    };
+    let usable =
+        |authority: &Authority| !authority.host().is_empty() && !authority.as_str().contains('@');
     if !parts.uri.authority().is_some_and(usable) {
-        let path = parts
-            .uri
-            .path_and_query()
-            .map_or("/", |p| p.as_str())
-            .to_owned();
-        let uri = |authority: &str| {
-            let uri = http::Uri::builder().scheme("http").authority(authority);
-            uri.path_and_query(path.clone()).build()
-        };
-        // A service's name may not be a valid authority.
-        parts.uri = uri(service)
-            .or_else(|_| uri("localhost"))
-            .unwrap_or(parts.uri);
+        let mut uri = std::mem::take(&mut parts.uri).into_parts();
+        uri.scheme = Some(Scheme::HTTP);
+        uri.authority = Some(authority.clone());
+        uri.path_and_query
+            .get_or_insert_with(|| PathAndQuery::from_static("/"));
+        // Never an error: all three are there.
+        parts.uri = Uri::from_parts(uri).unwrap_or_default();
     }
     for name in PER_CONNECTION {
         parts.headers.remove(name);

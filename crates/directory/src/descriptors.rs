@@ -3,7 +3,10 @@
 
 mod client;
 
-use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{Arc, OnceLock},
+};
 
 use bytes::Bytes;
 use prost::Message as _;
@@ -21,10 +24,18 @@ const MAX_ANSWER_BYTES: usize = 2 << 20;
 #[derive(Debug, Default)]
 pub struct Descriptors {
     files: BTreeMap<String, File>,
+    /// Made with the first question about a name: most services are never asked one here, and the names
+    /// are several times larger than the files.
+    names: OnceLock<Names>,
+}
+
+/// Where each name is defined.
+#[derive(Debug, Default)]
+struct Names {
     /// Full name → the file that defines it.
-    symbols: HashMap<String, String>,
+    symbols: HashMap<String, Arc<str>>,
     /// Extended message → field number → the file that defines the extension.
-    extensions: HashMap<String, BTreeMap<i32, String>>,
+    extensions: HashMap<String, BTreeMap<i32, Arc<str>>>,
 }
 
 #[derive(Debug)]
@@ -66,26 +77,7 @@ impl Descriptors {
         if self.files.contains_key(&name) {
             return Ok(());
         }
-        let mut index = Index {
-            descriptors: self,
-            file: &name,
-        };
-        let package = file.package();
-        for message in &file.message_type {
-            index.message(package, message);
-        }
-        for kind in &file.enum_type {
-            index.enumeration(package, kind);
-        }
-        for service in &file.service {
-            let service_name = index.symbol(package, service.name());
-            for method in &service.method {
-                index.symbol(&service_name, method.name());
-            }
-        }
-        for extension in &file.extension {
-            index.extension(package, extension);
-        }
+        self.names.take();
         self.files.insert(
             name,
             File {
@@ -129,43 +121,77 @@ impl Descriptors {
     /// with the files it imports.
     #[must_use]
     pub fn file_containing(&self, symbol: &str) -> Option<Vec<Bytes>> {
-        self.file(self.symbols.get(symbol)?)
+        self.file(self.names().symbols.get(symbol)?)
     }
 
     /// The file that defines the extension of a message with this field number, with the files it
     /// imports.
     #[must_use]
     pub fn file_extending(&self, message: &str, number: i32) -> Option<Vec<Bytes>> {
-        self.file(self.extensions.get(message)?.get(&number)?)
+        self.file(self.names().extensions.get(message)?.get(&number)?)
     }
 
     /// The field numbers of the extensions of a message, ascending; `None` when the message is not
     /// known.
     #[must_use]
     pub fn extension_numbers(&self, message: &str) -> Option<Vec<i32>> {
-        match self.extensions.get(message) {
+        let names = self.names();
+        match names.extensions.get(message) {
             Some(numbers) => Some(numbers.keys().copied().collect()),
-            None => self.symbols.contains_key(message).then(Vec::new),
+            None => names.symbols.contains_key(message).then(Vec::new),
         }
+    }
+
+    fn names(&self) -> &Names {
+        self.names.get_or_init(|| {
+            let mut names = Names::default();
+            for (name, file) in &self.files {
+                // It was read before it was added.
+                let Ok(read) = FileDescriptorProto::decode(file.bytes.clone()) else {
+                    continue;
+                };
+                let (names, file) = (&mut names, name.as_str().into());
+                Index { names, file }.enter(&read);
+            }
+            names
+        })
     }
 }
 
 /// Enters the names that one file defines.
 struct Index<'a> {
-    descriptors: &'a mut Descriptors,
-    file: &'a str,
+    names: &'a mut Names,
+    file: Arc<str>,
 }
 
 impl Index<'_> {
+    fn enter(&mut self, file: &FileDescriptorProto) {
+        let package = file.package();
+        for message in &file.message_type {
+            self.message(package, message);
+        }
+        for kind in &file.enum_type {
+            self.enumeration(package, kind);
+        }
+        for service in &file.service {
+            let service_name = self.symbol(package, service.name());
+            for method in &service.method {
+                self.symbol(&service_name, method.name());
+            }
+        }
+        for extension in &file.extension {
+            self.extension(package, extension);
+        }
+    }
+
     fn symbol(&mut self, scope: &str, name: &str) -> String {
         let full = if scope.is_empty() {
             name.to_owned()
         } else {
             format!("{scope}.{name}")
         };
-        self.descriptors
-            .symbols
-            .insert(full.clone(), self.file.to_owned());
+        let file = Arc::clone(&self.file);
+        self.names.symbols.insert(full.clone(), file);
         full
     }
 
@@ -199,8 +225,8 @@ impl Index<'_> {
     fn extension(&mut self, scope: &str, field: &FieldDescriptorProto) {
         self.symbol(scope, field.name());
         let extended = field.extendee().trim_start_matches('.').to_owned();
-        let numbers = self.descriptors.extensions.entry(extended).or_default();
-        numbers.insert(field.number(), self.file.to_owned());
+        let numbers = self.names.extensions.entry(extended).or_default();
+        numbers.insert(field.number(), Arc::clone(&self.file));
     }
 }
 

@@ -1,6 +1,6 @@
 //! Calls with JSON in and out.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, pin::pin, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use channel::Target;
@@ -9,14 +9,14 @@ use prost_reflect::{DynamicMessage, MessageDescriptor, MethodDescriptor};
 use proto::error_info::{self, Reason};
 use serde_json::Value;
 use tonic::{
-    Code, Request, Status, Streaming,
+    Code, Status, Streaming,
     metadata::{MetadataKey, MetadataMap},
 };
 
 use crate::{
     CallHead, INSTANCE, MethodRoute, PreparedCall, ReceivedMessage, SERVICE, SESSION, Transport,
-    codec::BytesCodec, deadline::Deadline, descriptors::Descriptors, from_json, invoke::exchange,
-    names::ServiceNames, transport::TargetChannel,
+    deadline::Deadline, descriptors::Descriptors, exchange, from_json, names::ServiceNames,
+    transport::TargetChannel,
 };
 
 /// The options of a client.
@@ -136,7 +136,8 @@ impl DynamicClient {
         messages: Vec<Bytes>,
     ) -> Result<ByteStream, Status> {
         let deadline = Deadline::after(head.timeout);
-        let opening = self.open(route, head.metadata, &head.session, deadline, messages);
+        // Pinned where it is: a future that is passed on by value is there twice.
+        let opening = pin!(self.open(route, head.metadata, &head.session, deadline, messages));
         deadline.keep(opening).await
     }
 
@@ -181,7 +182,7 @@ impl DynamicClient {
             let answer = self.open(route, metadata, &session, deadline, messages);
             Ok(MessageStream::of(answer.await?, &prepared))
         };
-        deadline.keep(opening).await
+        deadline.keep(pin!(opening)).await
     }
 
     /// Calls a method that takes and gives one message, both as bytes. It needs no descriptors.
@@ -203,7 +204,7 @@ impl DynamicClient {
             let answer = self.open(&route, metadata, &session, deadline, messages);
             answer.await
         };
-        let mut messages = deadline.keep(opening).await?;
+        let mut messages = deadline.keep(pin!(opening)).await?;
         let message = messages.next().await?.ok_or_else(|| no_message(call))?;
         // The status comes after the last message.
         while messages.next().await?.is_some() {}
@@ -217,30 +218,27 @@ impl DynamicClient {
     async fn open(
         &self,
         route: &MethodRoute,
-        metadata: MetadataMap,
+        mut metadata: MetadataMap,
         session: &str,
         deadline: Deadline,
         messages: Vec<Bytes>,
     ) -> Result<ByteStream, Status> {
-        let mut request = Request::new(tokio_stream::iter(messages));
-        *request.metadata_mut() = metadata;
         if let Transport::Router { .. } = self.transport {
             let service = route.service.parse().map_err(|_| {
                 Status::invalid_argument(format!("{:?} cannot be a name", route.service))
             })?;
-            request.metadata_mut().insert(SERVICE, service);
+            metadata.insert(SERVICE, service);
         }
+        let mut request = exchange::request(route.path.clone(), metadata, &messages)?;
         if let Some(left) = deadline.left() {
-            request.set_timeout(left);
+            channel::deadline::write(request.headers_mut(), left);
         }
         let target = route.target.clone().session(session);
         let channel = self.transport.target_channel(&route.service, target);
-        let path = route.path.clone();
-        let max_bytes = self.options.max_message_bytes;
-        let answer = exchange(channel.clone(), path, BytesCodec, request, max_bytes).await;
-        let answer = answer.map_err(|status| with_instance(status, &channel))?;
+        let answer = channel.exchange(request, self.options.max_message_bytes);
+        let answer = answer.await;
         Ok(ByteStream {
-            messages: answer.into_inner(),
+            messages: answer.map_err(|status| with_instance(status, &channel))?,
             channel,
             deadline,
         })

@@ -3,8 +3,14 @@
 use bytes::{Buf as _, BufMut as _, Bytes};
 use tonic::{
     Status,
-    codec::{Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
+    codec::{BufferSettings, Codec, DecodeBuf, Decoder, EncodeBuf, Encoder},
 };
+
+/// Of buffers that grow with what is put into them. Most messages are small, and 8 KiB for each would cost
+/// more than to read them.
+const BUFFER: usize = 512;
+/// Bytes of messages that are sent together.
+const TOGETHER: usize = 32 << 10;
 
 /// Messages as bytes: whether they can be read is for later, since the method has run.
 #[derive(Debug, Default)]
@@ -33,6 +39,10 @@ impl Encoder for BytesCodec {
         to.put(message);
         Ok(())
     }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, TOGETHER)
+    }
 }
 
 impl Decoder for BytesCodec {
@@ -41,5 +51,9 @@ impl Decoder for BytesCodec {
 
     fn decode(&mut self, from: &mut DecodeBuf<'_>) -> Result<Option<Bytes>, Status> {
         Ok(Some(from.copy_to_bytes(from.remaining())))
+    }
+
+    fn buffer_settings(&self) -> BufferSettings {
+        BufferSettings::new(BUFFER, TOGETHER)
     }
 }

@@ -27,6 +27,7 @@ mod client;
 mod codec;
 mod deadline;
 mod descriptors;
+mod exchange;
 mod invoke;
 mod json;
 mod keys;

@@ -24,18 +24,31 @@ impl FilePool {
     /// counts as empty: mostly it has only options. A file that does not fit is refused, and so is what needs its types.
     #[must_use]
     pub fn new(files: &[Bytes]) -> Self {
+        Self::without(files, |_| false)
+    }
+
+    /// The same without the files whose gRPC services are all left out, by their full names: a pool is many
+    /// times larger than its files. One that another file imports stays.
+    #[must_use]
+    pub fn without(files: &[Bytes], is_left_out: impl Fn(&str) -> bool) -> Self {
         let mut refused = Vec::new();
         let mut known: BTreeMap<String, Node> = BTreeMap::new();
         for bytes in files {
             match FileDescriptorProto::decode(bytes.clone()) {
                 Ok(file) => {
+                    let is_wanted = is_wanted(&file, &is_left_out);
                     let (name, imports) = (file.name().to_owned(), file.dependency);
                     let bytes = bytes.clone();
-                    known.entry(name).or_insert(Node { imports, bytes });
+                    known.entry(name).or_insert(Node {
+                        imports,
+                        bytes,
+                        is_wanted,
+                    });
                 }
                 Err(error) => refused.push((String::new(), error.to_string())),
             }
         }
+        leave_out(&mut known);
         add_own(&mut known);
         for name in absent(&known) {
             let empty = FileDescriptorProto {
@@ -43,7 +56,7 @@ impl FilePool {
                 ..FileDescriptorProto::default()
             };
             let (imports, bytes) = (Vec::new(), empty.encode_to_vec().into());
-            known.insert(name, Node { imports, bytes });
+            known.insert(name, Node::needed(imports, bytes));
         }
         let mut pool = DescriptorPool::new();
         for name in imports_first(&known) {
@@ -90,6 +103,47 @@ const ANY: &str = "google/protobuf/any.proto";
 struct Node {
     imports: Vec<String>,
     bytes: Bytes,
+    /// Whether it is needed although no other file imports it.
+    is_wanted: bool,
+}
+
+impl Node {
+    const fn needed(imports: Vec<String>, bytes: Bytes) -> Self {
+        Self {
+            imports,
+            bytes,
+            is_wanted: true,
+        }
+    }
+}
+
+/// Whether a file has more than services that are left out. One without services has messages.
+fn is_wanted(file: &FileDescriptorProto, is_left_out: impl Fn(&str) -> bool) -> bool {
+    let package = file.package();
+    let full = |name: &str| match package {
+        "" => name.to_owned(),
+        package => format!("{package}.{name}"),
+    };
+    let mut services = file.service.iter();
+    file.service.is_empty() || services.any(|it| !is_left_out(&full(it.name())))
+}
+
+/// Removes the files that are neither wanted nor imported by one that stays.
+fn leave_out(files: &mut BTreeMap<String, Node>) {
+    if files.values().all(|node| node.is_wanted) {
+        return;
+    }
+    let wanted = files.iter().filter(|(_, node)| node.is_wanted);
+    let mut open: Vec<&str> = wanted.map(|(name, _)| name.as_str()).collect();
+    let mut needed: BTreeSet<String> = open.iter().map(|name| (*name).to_owned()).collect();
+    while let Some(name) = open.pop() {
+        for import in files.get(name).iter().flat_map(|node| &node.imports) {
+            if needed.insert(import.clone()) {
+                open.push(import);
+            }
+        }
+    }
+    files.retain(|name, _| needed.contains(name));
 }
 
 /// Adds what Google's own files are needed.
@@ -105,7 +159,7 @@ fn add_own(files: &mut BTreeMap<String, Node>) {
             }
             let imports = own.file_descriptor_proto().dependency.clone();
             let bytes = own.encode_to_vec().into();
-            files.insert(own.name().to_owned(), Node { imports, bytes });
+            files.insert(own.name().to_owned(), Node::needed(imports, bytes));
             added = true;
         }
         if !added {
@@ -210,6 +264,36 @@ mod tests {
         let it = pool(&[file("a.proto", &["google/protobuf/any.proto"], None)]);
         let held = it.pool.get_message_by_name("google.protobuf.Duration");
         assert!(held.is_some());
+    }
+
+    #[test]
+    fn files_of_services_that_are_left_out_stay_where_they_are_imported() {
+        let serving = |name: &str, imports: &[&str]| FileDescriptorProto {
+            service: vec![prost_reflect::prost_types::ServiceDescriptorProto {
+                name: Some("Server".to_owned()),
+                ..Default::default()
+            }],
+            ..file(name, imports, None)
+        };
+        let files = [
+            serving("shop.proto", &["health.proto", "common.proto"]),
+            serving("health.proto", &["status.proto"]),
+            serving("reflection.proto", &[]),
+            file("status.proto", &[], None),
+            file("common.proto", &[], None),
+        ];
+        let files: Vec<Bytes> = files.iter().map(|it| it.encode_to_vec().into()).collect();
+        let names = |pool: &FilePool| -> Vec<String> {
+            pool.pool.files().map(|it| it.name().to_owned()).collect()
+        };
+        let own = ["health.Server", "reflection.Server"];
+        let some = FilePool::without(&files, |name| own.contains(&name));
+        assert!(some.refused.is_empty(), "{some:?}");
+        assert!(!names(&some).contains(&"reflection.proto".to_owned()));
+        assert_eq!(names(&some).len(), 4);
+        assert_eq!(names(&FilePool::new(&files)).len(), 5);
+        let none = FilePool::without(&files, |name| name != "shop.Server");
+        assert_eq!(names(&none).len(), 4, "what is imported stays");
     }
 
     #[test]

@@ -7,18 +7,19 @@ use std::{
     time::Duration,
 };
 
-use channel::{Mesh, Target};
+use bytes::Bytes;
+use channel::{Mesh, ResponseBody, Target};
 use http::{Request, Response};
 use parking_lot::Mutex;
 use proto::error_info::{self, Reason};
 use tonic::{
-    Code, Status,
+    Code, Status, Streaming,
     body::Body,
     transport::{Channel, Endpoint},
 };
 use tower::ServiceExt as _;
 
-use crate::{INSTANCE, InvalidAddress, address::address};
+use crate::{INSTANCE, InvalidAddress, address::address, exchange};
 
 /// A router's port when its address has none.
 const PORT: u16 = 50051;
@@ -100,27 +101,60 @@ impl TargetChannel {
         self.instance.lock().clone()
     }
 
-    async fn send(self, request: Request<Body>) -> Result<Response<Body>, Status> {
-        let (channel, address, counted) = match &self.transport {
+    /// Sends a request, and returns the messages of its answer, none larger than `max_bytes`.
+    pub(crate) async fn exchange(
+        &self,
+        request: Request<Body>,
+        max_bytes: usize,
+    ) -> Result<Streaming<Bytes>, Status> {
+        match &self.transport {
             Transport::Mesh(mesh) => {
-                let note = |instance: &Arc<discovery::Instance>| {
-                    *self.instance.lock() = Some(instance.key.id.clone());
-                };
-                let answer = mesh.call(&self.target, request, note).await;
-                let answer = answer.map_err(|error| error.status())?;
-                return Ok(answer.map(Body::new));
+                exchange::messages(self.balance(mesh, request).await?, max_bytes)
             }
+            Transport::Router { .. } => exchange::messages(self.send(request).await?, max_bytes),
+        }
+    }
+
+    async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
+        match &self.transport {
+            Transport::Mesh(mesh) => Ok(self.balance(mesh, request).await?.map(Body::new)),
             Transport::Router {
                 channel,
                 address,
                 counted,
-            } => (channel.clone(), address, counted),
+            } => {
+                self.relay(channel, address, counted.as_ref(), request)
+                    .await
+            }
+        }
+    }
+
+    /// Straight to an instance.
+    async fn balance(
+        &self,
+        mesh: &Mesh,
+        request: Request<Body>,
+    ) -> Result<Response<ResponseBody>, Status> {
+        let note = |instance: &Arc<discovery::Instance>| {
+            *self.instance.lock() = Some(instance.key.id.clone());
         };
+        let answer = mesh.call(&self.target, request, note).await;
+        answer.map_err(|error| error.status())
+    }
+
+    /// To a router, which says who answers.
+    async fn relay(
+        &self,
+        channel: &Channel,
+        address: &str,
+        counted: Option<&Mesh>,
+        request: Request<Body>,
+    ) -> Result<Response<Body>, Status> {
         let send = async |request: Request<Body>| {
-            channel.oneshot(request).await.map_err(|error| {
+            channel.clone().oneshot(request).await.map_err(|error| {
                 let cause = telemetry::root_cause(&error);
                 let text = format!("no router answers at {address}: {cause}");
-                let facts = [("router", address.to_string())];
+                let facts = [("router", address.to_owned())];
                 error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
             })
         };
@@ -137,7 +171,7 @@ impl TargetChannel {
         if let Some(instance) = instance.and_then(|value| value.to_str().ok()) {
             *self.instance.lock() = Some(instance.into());
         }
-        Ok(answer)
+        Ok(proto::details::checked(answer))
     }
 }
 
@@ -152,6 +186,7 @@ impl tower::Service<Request<Body>> for TargetChannel {
     }
 
     fn call(&mut self, request: Request<Body>) -> Self::Future {
-        Box::pin(self.clone().send(request))
+        let channel = self.clone();
+        Box::pin(async move { channel.send(request).await })
     }
 }

@@ -1,6 +1,7 @@
 //! The queue: its rules, on any store. This file has what producers do.
 
 mod clock_jump;
+pub(crate) mod drained;
 pub(crate) mod heartbeats;
 pub(crate) mod manage;
 mod options;

@@ -66,7 +66,8 @@ pub struct Claim {
     pub jobs: Vec<(Lease, Bytes)>,
     /// The store's time of the claim, Unix milliseconds.
     pub now: u64,
-    /// What to wait from when there were none.
+    /// What to wait from when there were none. When there were some, the positions that they had: those that
+    /// are empty stay as they were, and without any nothing is known.
     pub mark: WaitPosition,
 }
 

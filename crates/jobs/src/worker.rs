@@ -25,7 +25,10 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::{ClaimedJob, Failure, Job, JobContext, JobHandler, JobOutcome, Jobs, Lease, MAX_BATCH};
+use crate::{
+    ClaimedJob, Failure, Job, JobContext, JobHandler, JobOutcome, Jobs, Lease, MAX_BATCH,
+    jobs::drained::DrainedLanes,
+};
 
 /// How long one claim waits for jobs.
 const CLAIM_WAIT: Duration = Duration::from_secs(5);
@@ -125,7 +128,7 @@ impl Worker {
         background.spawn(self.clone().send_heartbeats(stop.clone()));
         let mut settler = JoinSet::new();
         settler.spawn(self.clone().settle(settled, stop.clone(), drain));
-        let mut attempts = JoinSet::new();
+        let (mut attempts, mut drained) = (JoinSet::new(), DrainedLanes::default());
         while !stop.is_cancelled() {
             while attempts.try_join_next().is_some() {}
             tokio::select! {
@@ -133,9 +136,10 @@ impl Worker {
                 permit = permits.acquire() => drop(permit),
             }
             let free = permits.available_permits().clamp(1, MAX_BATCH);
+            let (queue, name) = (&self.queue, &self.name);
             let claim = self
                 .jobs
-                .claim_until(&self.queue, &self.name, free, CLAIM_WAIT, &stop);
+                .claim_until(queue, name, free, CLAIM_WAIT, &stop, &mut drained);
             match claim.await {
                 Ok(claimed) => {
                     for claimed in claimed {

@@ -300,3 +300,47 @@ async fn a_handler_tells_its_progress_and_its_cost_even_when_it_fails() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_worker_that_took_all_there_was_waits_without_another_claim() {
+    let redis = testkit::Redis::start(&[]).await;
+    let jobs = support::server::connect(&redis);
+    let handler = Counting::new(|_: &Job| Ok(Duration::ZERO));
+    let worker = Worker::new(jobs.clone(), "default", "w", 8, handler.clone());
+    // Only a claim that finds nothing looks at the groups.
+    let vain = async || {
+        let said: String = support::server::ask(&redis, &["INFO", "commandstats"]).await;
+        let line = said.lines().find(|line| line.starts_with("cmdstat_xinfo"));
+        let calls = line.and_then(|line| line.split_once("calls=")?.1.split(',').next());
+        calls.map_or(0, |calls| calls.parse::<usize>().unwrap())
+    };
+    let one = async |number: usize| {
+        jobs.submit(call("x")).await.unwrap();
+        until("it ran", async || {
+            handler.count.load(Ordering::Relaxed) > number
+        })
+        .await;
+    };
+    let work = async {
+        one(0).await;
+        let before = vain().await;
+        for number in 1..40 {
+            one(number).await;
+        }
+        assert!(vain().await - before <= 3 * 5, "claims find nothing");
+        // One that is due later is taken then, though nobody tells of it.
+        let delay = Duration::from_millis(200);
+        let later = NewJob {
+            delay,
+            ..call("later")
+        };
+        let begun = Instant::now();
+        jobs.submit(later).await.unwrap();
+        until("it ran", async || {
+            handler.count.load(Ordering::Relaxed) > 40
+        })
+        .await;
+        assert!(begun.elapsed() < Duration::from_secs(3));
+    };
+    beside(&worker, DRAIN, work).await;
+}

@@ -6,7 +6,7 @@ pub(crate) mod mounted;
 mod request;
 mod ticker;
 
-use std::{sync::Arc, time::Duration};
+use std::{pin::pin, sync::Arc, time::Duration};
 
 use dynamic::{ByteStream, CallHead, DynamicClient};
 use serde_json::{Map, Value};
@@ -116,13 +116,13 @@ impl ToolCaller {
             session,
         };
         let mut ticker = Ticker::new(&tool.service, progress.is_wanted());
-        let opening = self.client.send_bytes(&route, head, messages);
+        let opening = pin!(self.client.send_bytes(&route, head, messages));
         let mut stream = match ticker.during(opening, progress).await {
             Ok(stream) => stream,
             Err(status) => return failed(&status, &tool.name),
         };
         if matches!(form, Form::Mounted) {
-            let read = mounted::answer(&mut stream, &mut ticker, progress).await;
+            let read = Box::pin(mounted::answer(&mut stream, &mut ticker, progress)).await;
             let mut result = match read {
                 Ok(result) => result?,
                 Err(status) => failed(&status, &tool.name)?,
@@ -131,10 +131,8 @@ impl ToolCaller {
             return Ok(result);
         }
         let read = match form.is_stream() {
-            true => {
-                self.streamed(&form, &mut stream, &mut ticker, progress)
-                    .await
-            }
+            // Rarer than unary calls, and larger.
+            true => Box::pin(self.streamed(&form, &mut stream, &mut ticker, progress)).await,
             false => self.unary(&form, &mut stream, &mut ticker, progress).await,
         };
         let mut result = match read {
@@ -167,7 +165,7 @@ impl ToolCaller {
                 (_, Some(_)) => Err(Status::internal("the service sends more than one message")),
             }
         };
-        let message = ticker.during(reading, progress).await?;
+        let message = ticker.during(pin!(reading), progress).await?;
         Ok(form.result(message, self.max_result))
     }
 

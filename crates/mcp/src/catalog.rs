@@ -9,6 +9,7 @@ mod follow;
 mod keys;
 mod methods;
 mod mounts;
+mod pools;
 pub mod prompts;
 mod publish;
 pub mod resources;
@@ -89,6 +90,7 @@ impl Catalog {
         let builder = Builder {
             directory: Arc::clone(directory),
             sets: Arc::new(DescriptorSets::read(&keys.mcp_descriptor_sets)?),
+            pools: Arc::default(),
             schema,
         };
         let publisher = Publisher::new(keys.mcp_max_name, keys.mcp_max_tools);

@@ -90,7 +90,7 @@ impl Tasks {
         let Some(job) = self.job(tool, request, context) else {
             return Ok(None);
         };
-        match timeout(SUBMIT, self.producer.submit(job)).await {
+        match timeout(SUBMIT, Box::pin(self.producer.submit(job))).await {
             Ok(Ok(submitted)) => Ok(Some(Submitted {
                 id: submitted.id,
                 form: request.form.clone(),

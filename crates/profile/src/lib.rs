@@ -4,6 +4,8 @@
 //! Without the feature `pprof` there is nothing to profile with, and every profile says how to build
 //! it. With it the process has a global allocator that samples one allocation in 512 KiB, and a CPU
 //! profile interrupts it 100 times in a second of its CPU time.
+//!
+//! In every build [`release_memory`] gives freed memory back to the system.
 
 #[cfg(all(
     feature = "pprof",
@@ -30,6 +32,10 @@ mod absent;
     any(target_arch = "x86_64", target_arch = "aarch64")
 )))]
 use absent as built;
+
+mod release;
+
+pub use release::release_memory;
 
 use std::{
     sync::atomic::{AtomicBool, Ordering},

@@ -2,6 +2,7 @@
 
 use std::{collections::HashMap, sync::Arc, time::Duration};
 
+use proto::details::CheckedDetails;
 use tokio::{
     net::TcpStream,
     task::{AbortHandle, JoinSet},
@@ -232,7 +233,10 @@ async fn grpc(target: &str, service: &str) -> (Status, String) {
     let request = HealthCheckRequest {
         service: service.to_owned(),
     };
-    match HealthClient::new(channel).check(request).await {
+    match HealthClient::new(CheckedDetails(channel))
+        .check(request)
+        .await
+    {
         Ok(answer) if answer.get_ref().status() == ServingStatus::Serving => {
             (Status::Passing, format!("gRPC check {target}: success"))
         }

@@ -6,12 +6,13 @@ mod flood;
 mod frames;
 mod guarded_stream;
 mod monitor;
+mod protocol;
 pub(crate) mod stalled_streams;
 
 #[cfg(test)]
 mod tests;
 
-use std::{future::Future, pin::Pin, time::Duration};
+use std::{future::Future, time::Duration};
 
 use tokio::{
     net::TcpStream,
@@ -24,6 +25,7 @@ use crate::limits::ConnectionLimits;
 pub(crate) use closing::{http1_answer, reject, send_and_close};
 pub(crate) use guarded_stream::GuardedStream;
 pub(crate) use monitor::{ConnectionMonitor, OpenRequest};
+pub(crate) use protocol::{HttpConnection, Protocols};
 
 /// The poll interval for a call that crossed our GOAWAY.
 const IDLE_RECHECK: Duration = Duration::from_secs(1);
@@ -77,15 +79,14 @@ enum Closing {
 
 /// Runs a connection to its end. `shut` makes it finish the calls in flight.
 pub(crate) async fn drive<C, E>(
-    connection: C,
-    shut: impl Fn(Pin<&mut C>),
+    mut connection: C,
+    shut: impl Fn(&mut C),
     watch: Option<ConnectionMonitor>,
     lifetime: Lifetime,
 ) where
-    C: Future<Output = Result<(), E>>,
+    C: Future<Output = Result<(), E>> + Unpin,
     E: std::fmt::Display,
 {
-    let mut connection = Box::pin(connection);
     let mut watch = watch;
     let mut closing = Closing::No;
     let age = after(lifetime.age, rand::random_range(0.9..=1.1));
@@ -106,7 +107,7 @@ pub(crate) async fn drive<C, E>(
         tokio::select! {
             // The connection comes first: the monitor judges what it has just read and written.
             biased;
-            ended = connection.as_mut() => {
+            ended = &mut connection => {
                 if let Err(error) = ended {
                     tracing::debug!(%error, "connection ended");
                 }
@@ -114,13 +115,13 @@ pub(crate) async fn drive<C, E>(
             }
             verdict = verdict => match verdict {
                 monitor::Event::GoAway => {
-                    shut(connection.as_mut());
+                    shut(&mut connection);
                     if is_open {
                         closing = Closing::Until(None);
                     }
                 }
                 monitor::Event::Idle(last) => {
-                    shut(connection.as_mut());
+                    shut(&mut connection);
                     closing = Closing::Idle(last);
                 }
                 monitor::Event::Stalled(key) => {
@@ -129,12 +130,12 @@ pub(crate) async fn drive<C, E>(
                 }
             },
             () = lifetime.drain.cancelled(), if !is_draining => {
-                shut(connection.as_mut());
+                shut(&mut connection);
                 closing = Closing::Drain;
             }
             () = lifetime.abort.cancelled(), if is_draining => break,
             () = &mut age, if is_open => {
-                shut(connection.as_mut());
+                shut(&mut connection);
                 let last = (!lifetime.grace.is_zero()).then(|| Instant::now() + lifetime.grace);
                 closing = Closing::Until(last);
             }

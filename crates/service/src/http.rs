@@ -117,12 +117,12 @@ pub(crate) fn serve<B: HttpBody>(
 }
 
 /// Serves one connection to its end.
-async fn connection<B: HttpBody>(
+fn connection<B: HttpBody>(
     port: Port,
     accepted: Accepted,
     active: ActiveTasks,
     service: impl HttpService<B>,
-) {
+) -> impl Future<Output = ()> + Send {
     let Accepted {
         stream,
         peer,
@@ -145,11 +145,10 @@ async fn connection<B: HttpBody>(
         }
     });
     let options = HttpOptions {
-        http2_only: false,
         header_bytes: limits.header_bytes,
         unread: limits.body,
     };
-    port.run(stream, Some(monitor), options, service).await;
+    port.run(stream, Some(monitor), options, service)
 }
 
 impl Listener for HttpListener {

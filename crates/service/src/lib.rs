@@ -89,7 +89,7 @@ pub use keys::{
 pub use listener::{Listener, LocalBackend};
 pub use loop_lag::LoopLag;
 pub use probes::{is_grpc, is_method, is_probe};
-pub use profile::track_tasks;
+pub use profile::{release_memory, track_tasks};
 pub use program::{main, main_as};
 pub use protocol_mismatch::wrong_protocol_reply;
 pub use registration::{consul_address, consul_options, registry};

@@ -8,11 +8,12 @@ use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{Request, Response};
-use hyper::{body::Incoming, service::Service};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::conn::auto,
+use hyper::{
+    body::Incoming,
+    server::conn::{http1, http2},
+    service::Service,
 };
+use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
@@ -22,7 +23,10 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use crate::{
     clients::{ClientConnection, Clients},
-    connection::{ConnectionMonitor, Lifetime, drive, reject, stalled_streams::StreamExecutor},
+    connection::{
+        ConnectionMonitor, HttpConnection, Lifetime, Protocols, drive, reject,
+        stalled_streams::StreamExecutor,
+    },
     limits::ConnectionLimits,
     socket,
 };
@@ -43,8 +47,6 @@ pub(crate) struct Port {
 /// The HTTP options of a port.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct HttpOptions {
-    /// No HTTP/1.
-    pub(crate) http2_only: bool,
     /// Bytes of a head that are read.
     pub(crate) header_bytes: u32,
     /// How long an answer may wait for its client to read it; zero is no limit.
@@ -135,13 +137,16 @@ impl Port {
     }
 
     /// Runs one connection to its end. One without a monitor is in-process, and has no maximum age.
-    pub(crate) async fn run<I, S, B>(
+    ///
+    /// What it is made of is no part of the future: a program may have many idle connections.
+    pub(crate) fn run<I, S, B>(
         self,
         stream: I,
         monitor: Option<ConnectionMonitor>,
         options: HttpOptions,
         service: S,
-    ) where
+    ) -> impl Future<Output = ()> + Send
+    where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
         S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
         S::Future: Send + 'static,
@@ -149,27 +154,23 @@ impl Port {
         B: http_body::Body<Data = Bytes> + Send + 'static,
         B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     {
-        let mut builder = auto::Builder::new(StreamExecutor {
-            tasks: self.tasks.clone(),
-            timeout: options.unread,
-        });
-        builder
-            .http1()
+        let mut http1 = http1::Builder::new();
+        http1
             .timer(TokioTimer::new())
             .max_buf_size((options.header_bytes as usize).max(MIN_HEAD_BYTES))
             // The monitor tells a slow head from an idle connection.
             .header_read_timeout(None);
-        builder
-            .http2()
+        let mut http2 = http2::Builder::new(StreamExecutor {
+            tasks: self.tasks.clone(),
+            timeout: options.unread,
+        });
+        http2
             .timer(TokioTimer::new())
             .max_concurrent_streams(self.limits.streams)
             .max_header_list_size(options.header_bytes)
             // The guard counts the calls that are reset.
             .max_local_error_reset_streams(None)
             .max_pending_accept_reset_streams(usize::try_from(self.limits.streams).ok());
-        if options.http2_only {
-            builder = builder.http2_only();
-        }
         let ages = monitor.is_some();
         let age = |time: Duration| if ages { time } else { Duration::ZERO };
         let lifetime = Lifetime {
@@ -178,8 +179,8 @@ impl Port {
             drain: self.drain,
             abort: self.abort,
         };
-        let connection = builder.serve_connection_with_upgrades(TokioIo::new(stream), service);
-        drive(connection, |it| it.graceful_shutdown(), monitor, lifetime).await;
+        let connection = HttpConnection::new(stream, Protocols { http1, http2 }, service);
+        drive(connection, HttpConnection::finish, monitor, lifetime)
     }
 
     /// Runs a task that the drain waits for.

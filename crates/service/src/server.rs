@@ -167,13 +167,14 @@ impl Server {
 
 /// Serves one connection to its end: a client's, with its monitor, or an in-process one of the
 /// program's own listener.
-async fn serve<S>(
+fn serve<S>(
     port: Port,
     app: Arc<App>,
     active: ActiveTasks,
     stream: S,
     client: Option<(ClientConnection, ConnectionMonitor)>,
-) where
+) -> impl Future<Output = ()> + Send
+where
     S: AsyncRead + AsyncWrite + Unpin + Send + 'static,
 {
     let (client, monitor) = client.unzip();
@@ -186,11 +187,10 @@ async fn serve<S>(
         }
     });
     let options = HttpOptions {
-        http2_only: true,
         header_bytes: port.limits.header_bytes.saturating_mul(METADATA_HEADROOM),
         unread: Duration::ZERO,
     };
-    port.run(stream, monitor, options, service).await;
+    port.run(stream, monitor, options, service)
 }
 
 /// Reads the small body of a refused request: some clients take an answer before its end for a

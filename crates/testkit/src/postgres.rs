@@ -29,8 +29,9 @@ const USER: &str = "postgres";
 #[derive(Debug)]
 pub struct Postgres {
     port: u16,
-    folder: TempDir,
+    // It ends before its folder is deleted.
     process: Process,
+    folder: TempDir,
     databases: AtomicUsize,
 }
 
@@ -72,7 +73,7 @@ impl Postgres {
             }
         }
         let command = |[port]: [u16; 1]| command(port, &folder);
-        let serves = async |[port]: [u16; 1]| answers(port);
+        let serves = async |[port]: [u16; 1]| is_ready(&folder, None) && answers(port);
         let ([port], process) = Process::on_free_ports("postgres", START, command, serves).await;
         Self {
             port,
@@ -93,7 +94,9 @@ impl Postgres {
         // Its children see that it has gone, and end by themselves; until then their memory is in use.
         until("postgres comes up again", START, async || {
             self.process = Process::start("postgres", command(self.port, &self.folder));
-            let up = self.process.comes_up(START, async || answers(self.port));
+            let (pid, folder) = (self.process.pid(), &self.folder);
+            let serves = async || is_ready(folder, Some(pid)) && answers(self.port);
+            let up = self.process.comes_up(START, serves);
             up.await.then_some(())
         })
         .await;
@@ -174,6 +177,19 @@ impl Postgres {
     }
 }
 
+impl Drop for Postgres {
+    /// Ends its children with it: they would write into a folder that is being deleted.
+    fn drop(&mut self) {
+        self.process.signal(Signal::Quit);
+        for _ in 0..100 {
+            if self.process.exit_status().is_some() {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
 fn data(folder: &TempDir) -> PathBuf {
     folder.path().join("data")
 }
@@ -235,6 +251,21 @@ fn other_user() -> Option<(u32, u32)> {
             .then(|| Some((fields.get(2)?.parse().ok()?, fields.get(3)?.parse().ok()?)))?
     });
     Some(user.expect("Debian's package makes the user postgres: run `make tools`"))
+}
+
+/// Whether the one of this folder is ready, as it says itself: one of another test may have taken the port that
+/// was free a moment ago, and answers there. Of one that was killed a file is left, with another process ID.
+fn is_ready(folder: &TempDir, pid: Option<u32>) -> bool {
+    let said = fs::read_to_string(data(folder).join("postmaster.pid")).unwrap_or_default();
+    let its = said
+        .lines()
+        .next()
+        .and_then(|line| line.trim().parse().ok());
+    let same = pid.is_none_or(|pid| its == Some(pid));
+    same && said
+        .lines()
+        .nth(7)
+        .is_some_and(|line| line.trim() == "ready")
 }
 
 /// Whether it serves: one that still reads its log says so by an error.

@@ -12,12 +12,15 @@ use telemetry::{ScopedSpan, SpanKind, TraceContext};
 use super::{
     McpServer,
     methods::{Asker, Done, Failure, Later},
+    metrics::McpMetrics,
+    post::{Held, unless_cancelled},
 };
 
 /// A request, until this is dropped. Dropped before its end, it was cancelled.
 pub(crate) struct Operation {
     server: Arc<McpServer>,
-    method: String,
+    /// The label of its method.
+    method: &'static str,
     began: Instant,
     span: ScopedSpan,
     is_over: bool,
@@ -49,7 +52,7 @@ impl Operation {
         });
         Self {
             server: Arc::clone(server),
-            method: method.to_owned(),
+            method: McpMetrics::label(method),
             began,
             span,
             is_over: false,
@@ -67,7 +70,7 @@ impl Operation {
         let trace = self.span.context();
         self.server
             .metrics
-            .operation(&self.method, outcome, took, trace);
+            .operation(self.method, outcome, took, trace);
         if outcome != "ok" {
             self.span.fail(outcome);
         }
@@ -80,16 +83,14 @@ impl Operation {
         }
     }
 
-    /// Runs what the request asks for within its span.
-    pub(crate) fn run(mut self, later: Later) -> Later {
-        Box::pin(async move {
-            let result: Result<Bytes, Failure> = self.span.run(later).await;
-            match &result {
-                Ok(_) => self.end("ok"),
-                Err(failure) => self.end(&outcome(failure)),
-            }
-            result
-        })
+    /// Runs what the request asks for within its span, unless its client cancels it.
+    pub(crate) async fn run(mut self, held: Option<Held>, later: Later) -> Result<Bytes, Failure> {
+        let result = self.span.run(unless_cancelled(held, later)).await;
+        match &result {
+            Ok(_) => self.end("ok"),
+            Err(failure) => self.end(&outcome(failure)),
+        }
+        result
     }
 }
 

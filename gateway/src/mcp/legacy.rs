@@ -187,7 +187,7 @@ impl McpServer {
     ) -> Result<Arc<Session>, Response> {
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => self.session_elsewhere(id, parts, body).await?,
+            None => Box::pin(self.session_elsewhere(id, parts, body)).await?,
         };
         // The one of another caller does not exist for this one.
         let is_delete = parts.method == http::Method::DELETE;

@@ -59,17 +59,21 @@ impl Drop for OpenStream {
 }
 
 impl McpMetrics {
-    /// A request ended.
+    /// The label of a method. Clients cannot make up labels.
+    pub(crate) fn label(method: &str) -> &'static str {
+        let known = METHODS.into_iter().find(|known| *known == method);
+        known.unwrap_or("_OTHER")
+    }
+
+    /// A request ended; `method` is a label.
     pub(crate) fn operation(
         &self,
-        method: &str,
+        method: &'static str,
         outcome: &str,
         took: Duration,
         trace: Option<TraceContext>,
     ) {
-        // Clients cannot make up labels.
-        let known = METHODS.into_iter().find(|known| *known == method);
-        let duration = self.operations.of([known.unwrap_or("_OTHER"), outcome]);
+        let duration = self.operations.of([method, outcome]);
         duration.observe_of(took.as_secs_f64(), trace);
     }
 

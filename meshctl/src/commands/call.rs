@@ -12,13 +12,13 @@ use proto::error_info::{self, Reason};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Request, Status, transport::Channel};
+use tonic::{Request, Status};
 
 use crate::{
     contract::{self, ListKind, ListedService},
     duration, methods,
     output::{Output, Style},
-    router::{self, RouterArgs},
+    router::{self, Channel, RouterArgs},
 };
 use input::Input;
 

@@ -5,14 +5,13 @@ use clap::Args;
 use dynamic::ReflectionClient;
 use prost_reflect::{DescriptorPool, DynamicMessage, ServiceDescriptor, Value};
 use serde_json::json;
-use tonic::transport::Channel;
 
 use crate::{
     contract::{self, ListKind, ListedService, text},
     methods,
     output::{Output, Style},
     proto_text::Symbol,
-    router::RouterArgs,
+    router::{Channel, RouterArgs},
 };
 
 /// Describe a service by its id, or a gRPC service, method or message by its name.

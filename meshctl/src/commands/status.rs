@@ -9,7 +9,7 @@ use proto::agentplatform::{
     task_worker_client::TaskWorkerClient,
 };
 use serde_json::{Value, json};
-use tonic::{Code, Status as GrpcStatus, transport::Channel};
+use tonic::{Code, Status as GrpcStatus};
 use tonic_health::pb::{
     HealthCheckRequest, health_check_response::ServingStatus, health_client::HealthClient,
 };
@@ -18,7 +18,7 @@ use crate::{
     contract::{self, ListKind, ListedService},
     duration, instances,
     output::{Output, Style},
-    router::{self, RouterArgs},
+    router::{self, Channel, RouterArgs},
 };
 
 const HEALTHY: &str = "healthy";

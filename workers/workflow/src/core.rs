@@ -11,6 +11,7 @@ mod effects;
 mod intake;
 mod leases;
 mod look;
+mod short;
 mod step;
 
 use std::{

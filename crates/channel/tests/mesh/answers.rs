@@ -33,6 +33,42 @@ async fn an_answer_of_trailers_only_passes_untouched() {
     assert!(answer.body.is_empty() && answer.trailers.is_empty());
 }
 
+/// tonic's clients panic at them: see `proto::details`.
+#[tokio::test]
+async fn details_that_are_not_base64_are_left_out() {
+    for details in ["!", "CAM_", "CA\tM", "A"] {
+        let world = World::new(ClusterOptions::default());
+        let refuses = handler(move |mut call: server::Call| async move {
+            let trailers_only = call.request.headers().contains_key("x-trailers-only");
+            let mut status = HeaderMap::new();
+            status.insert("grpc-status", 9.into());
+            status.insert("grpc-message", "not%20now".parse().unwrap());
+            status.insert("grpc-status-details-bin", details.parse().unwrap());
+            if trailers_only {
+                let mut answer = Response::new(());
+                *answer.headers_mut() = status;
+                call.respond.send_response(answer, true).unwrap();
+            } else {
+                begin(&mut call).send_trailers(status).unwrap();
+            }
+        });
+        let _servers = world.start([refuses]).await;
+        for call in [
+            Call::default(),
+            Call::default().header("x-trailers-only", "1"),
+        ] {
+            let answer = world.call(call).await.unwrap();
+            assert_eq!(answer.code(), 9);
+            for headers in [&answer.headers, &answer.trailers] {
+                assert!(
+                    !headers.contains_key("grpc-status-details-bin"),
+                    "{details}"
+                );
+            }
+        }
+    }
+}
+
 #[tokio::test]
 async fn metadata_messages_and_trailers_pass_untouched_both_ways() {
     let world = World::new(ClusterOptions::default());

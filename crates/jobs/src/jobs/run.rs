@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     ClaimRequest, ClaimedJob, Destination, Error, JobId, JobOutcome, Jobs, Lane, Lease, MAX_BATCH,
-    Move, MoveOutcome, Renewal, codec, outcome, steps,
+    Move, MoveOutcome, Renewal, codec, jobs::drained::DrainedLanes, outcome, steps,
 };
 
 /// How soon a failing partition is tried again while others work.
@@ -29,11 +29,13 @@ impl Jobs {
         max: usize,
         wait: Duration,
     ) -> Result<Vec<ClaimedJob>, Error> {
-        self.claim_until(queue, worker, max, wait, &CancellationToken::new())
+        let (stop, drained) = (CancellationToken::new(), &mut DrainedLanes::default());
+        self.claim_until(queue, worker, max, wait, &stop, drained)
             .await
     }
 
-    /// The same, but without waiting once `stop` is cancelled. Dropping the future of a claim may
+    /// The same, but without waiting once `stop` is cancelled. A claimer that took all that there was,
+    /// as `drained` says, waits for more before it claims again. Dropping the future of a claim may
     /// leave leases that no worker knows of.
     pub(crate) async fn claim_until(
         &self,
@@ -42,10 +44,24 @@ impl Jobs {
         max: usize,
         wait: Duration,
         stop: &CancellationToken,
+        drained: &mut DrainedLanes,
     ) -> Result<Vec<ClaimedJob>, Error> {
         let until = Instant::now() + wait;
         let lanes = self.lanes_of(queue)?;
         let max = max.clamp(1, MAX_BATCH);
+        if let Some(marks) = drained.marks(&lanes, Instant::now())
+            && !wait.is_zero()
+        {
+            let waits = lanes
+                .iter()
+                .zip(&marks)
+                .map(|(lane, mark)| self.store.wait_for_job(lane, mark, wait));
+            tokio::select! {
+                () = stop.cancelled() => return Ok(Vec::new()),
+                // What fails here is what the claim that follows says.
+                _ = select_all(waits) => {}
+            }
+        }
         loop {
             let turn = self.claims.fetch_add(1, Ordering::Relaxed);
             let reverse = turn % REVERSE_EVERY == REVERSE_EVERY - 1;
@@ -67,6 +83,7 @@ impl Jobs {
                     }
                 };
                 self.clock.observe(lane, claim.now);
+                drained.claimed(lane, &claim, max, Instant::now());
                 if !claim.jobs.is_empty() {
                     let claimed = self.claimed(lane, claim.jobs, claim.now).await;
                     if !claimed.is_empty() {

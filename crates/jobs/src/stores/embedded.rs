@@ -289,7 +289,9 @@ impl Store for Embedded {
                 return Err(error);
             }
         };
-        claim.mark.positions.push(version.to_string());
+        if claim.jobs.is_empty() {
+            claim.mark.positions.push(version.to_string());
+        }
         Ok(claim)
     }
 

@@ -18,6 +18,7 @@ use super::{
         is_infrastructure,
     },
     mounts,
+    pools::Pools,
     sets::DescriptorSets,
 };
 use crate::{
@@ -36,6 +37,7 @@ const MAX_TITLE: usize = 128;
 pub(super) struct Builder {
     pub(super) directory: Arc<Directory>,
     pub(super) sets: Arc<DescriptorSets>,
+    pub(super) pools: Arc<Pools>,
     pub(super) schema: SchemaOptions,
 }
 
@@ -50,6 +52,8 @@ pub(super) struct ServiceTools {
     pub(super) left_out: Vec<LeftOut>,
     /// Resources of a mount, as it lists them.
     pub(super) resources: Vec<Value>,
+    /// What its methods are described by, for other services of the same files.
+    pool: Option<Arc<FilePool>>,
 }
 
 /// A tool before it has its name.
@@ -261,6 +265,7 @@ impl Builder {
             service: Arc::clone(service),
             exposure: exposure.clone(),
             sets: Arc::clone(&self.sets),
+            pools: Arc::clone(&self.pools),
             schema: self.schema,
             wanted,
         };
@@ -270,6 +275,7 @@ impl Builder {
             Ok(answer) => {
                 found.tools.extend(answer.tools);
                 found.left_out.extend(answer.left_out);
+                found.pool = answer.pool;
                 if let Some(problem) = answer.problem {
                     found.report(problem);
                 }
@@ -284,6 +290,7 @@ struct Question {
     service: Arc<Service>,
     exposure: Exposure,
     sets: Arc<DescriptorSets>,
+    pools: Arc<Pools>,
     schema: SchemaOptions,
     wanted: BTreeSet<String>,
 }
@@ -294,9 +301,9 @@ impl Question {
         let files = match reflected {
             Ok(told) => {
                 let files = told.files().map(|(_, bytes): (&str, &Bytes)| bytes.clone());
-                FilePool::new(&self.sets.with_comments(files))
+                self.pools.of(&self.sets.with_comments(files))
             }
-            Err(_) => FilePool::new(&[]),
+            Err(_) => self.pools.of(&[]),
         };
         let missing = || match reflected {
             Err(status) => format!("its reflection does not answer: {}", told(status)),
@@ -311,6 +318,7 @@ impl Question {
         if self.wanted.is_empty() {
             found.report(missing());
         }
+        found.pool = Some(Arc::clone(&files));
         for name in &self.wanted {
             let described = files.pool.get_service_by_name(name).or_else(|| {
                 let set = self.sets.describing(name)?;

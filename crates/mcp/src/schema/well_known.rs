@@ -33,10 +33,13 @@ pub(super) fn schema(name: &str, side: Side) -> Option<Value> {
             "additionalProperties": false}),
         ("Empty", Side::Output) => json!({"type": "object", "properties": {}}),
         ("Struct", _) => json!({"type": "object", "description": "Any JSON object"}),
-        ("ListValue", _) => json!({"type": "array", "items": {}, "description": "Any JSON array"}),
-        ("Value", _) => json!({"anyOf": [{"type": "null"}, {"type": "boolean"}, {"type": "number"},
-            {"type": "string"}, {"type": "array", "items": {}}, {"type": "object"}],
-            "description": "Any JSON value"}),
+        ("ListValue", _) => json!({"type": "array", "items": any(&any_array()),
+            "description": "Any JSON array"}),
+        ("Value", _) => {
+            let mut schema = any(&json!({"type": "array", "items": any(&any_array())}));
+            schema["description"] = "Any JSON value".into();
+            schema
+        }
         ("Any", _) => json!({"type": "object", "properties": {"@type": {"type": "string",
             "description": "The type, such as type.googleapis.com/pkg.Message"}},
             "description": "A message of any type, with its fields beside @type"}),
@@ -51,6 +54,17 @@ pub(super) fn schema(name: &str, side: Side) -> Option<Value> {
         ("FloatValue" | "DoubleValue", side) => number(side),
         _ => return None,
     })
+}
+
+/// Any value: a schema that allows everything without saying so is refused by some providers.
+fn any(array: &Value) -> Value {
+    json!({"anyOf": [{"type": "null"}, {"type": "boolean"}, {"type": "number"}, {"type": "string"},
+        array, {"type": "object"}]})
+}
+
+/// An array in an array, where what is allowed is not said once more.
+fn any_array() -> Value {
+    json!({"type": "array"})
 }
 
 /// A floating-point number. JSON has neither NaN nor the infinities, which are words then.

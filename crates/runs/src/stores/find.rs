@@ -21,6 +21,9 @@ pub(crate) const SUMMARY: &str = "r.run_id, r.owner, r.submitted_by, r.tag, r.ba
     r.parent_run, r.parent_key";
 /// Where the header comes from.
 pub(crate) const HEADER: &str = "LEFT JOIN node h ON h.run_id = r.run_id AND h.key = ''";
+/// The same for a planner that reads the headers of all runs when it takes them to be few, as in a new database.
+pub(crate) const HEADER_OF_EACH: &str = "LEFT JOIN LATERAL (SELECT n.record, n.active FROM node n
+    WHERE n.run_id = r.run_id AND n.key = '' LIMIT 1) AS h ON true";
 
 /// The words in which databases differ.
 #[derive(Debug, Clone, Copy)]
@@ -29,6 +32,8 @@ pub(crate) struct Dialect {
     pub(crate) place: char,
     /// The function that says where a text has another.
     pub(crate) position: &'static str,
+    /// [`HEADER`], or the like.
+    pub(crate) header: &'static str,
     /// What keeps an index from being used for a column, where the database does not know better.
     pub(crate) unindexed: &'static str,
 }
@@ -62,9 +67,10 @@ pub(crate) fn runs(filter: &RunFilter, limit: usize, dialect: Dialect) -> Result
     let mut parts = Parts::new(filter, dialect)?;
     let limit = parts.put(Value::Number(one_more(limit)));
     let (from, conditions, order) = (parts.from, parts.conditions(), parts.order());
+    let header = dialect.header;
     Ok(Find {
         sql: format!(
-            "SELECT {SUMMARY} FROM {from} {HEADER} {conditions} ORDER BY {order} LIMIT {limit}"
+            "SELECT {SUMMARY} FROM {from} {header} {conditions} ORDER BY {order} LIMIT {limit}"
         ),
         values: parts.values,
     })
@@ -152,10 +158,11 @@ pub(crate) fn elsewhere(
         let upto = begun.put(Value::Text(format!("{}\u{10ffff}", part.to_lowercase())));
         let limit = begun.put(Value::Number(one_more(limit)));
         let (conditions, order) = (begun.conditions(), begun.order());
+        let header = dialect.header;
         finds.push(Find {
             sql: format!(
                 "WITH begun AS MATERIALIZED (SELECT run_id FROM run WHERE run_id >= {from} AND run_id < {upto} LIMIT {WINDOW})
-                SELECT {SUMMARY} FROM begun b JOIN run r ON r.run_id = b.run_id {HEADER} {conditions}
+                SELECT {SUMMARY} FROM begun b JOIN run r ON r.run_id = b.run_id {header} {conditions}
                 ORDER BY {order} LIMIT {limit}"
             ),
             values: begun.values,
@@ -264,10 +271,15 @@ impl Parts {
             .map(|text| format!("{position}({text}, {part}) > 0"));
         let fits = fits.collect::<Vec<_>>().join(" OR ");
         let (from, conditions, order) = (self.from, self.conditions(), self.order());
+        let header = self.dialect.header;
+        // Of most runs only what is compared is read.
         Ok(Find {
             sql: format!(
-                "SELECT {SUMMARY} FROM (SELECT r.* FROM {from} {conditions} ORDER BY {order} LIMIT {window}) AS r
-                {HEADER} WHERE {fits} ORDER BY r.submitted_at DESC, r.run_id DESC LIMIT {limit}"
+                "SELECT {SUMMARY} FROM (
+                    SELECT r.run_id FROM (
+                        SELECT r.run_id, r.submitted_at, r.tag, r.error FROM {from} {conditions} ORDER BY {order} LIMIT {window}
+                    ) AS r WHERE {fits} ORDER BY r.submitted_at DESC, r.run_id DESC LIMIT {limit}
+                ) AS f JOIN run r ON r.run_id = f.run_id {header} ORDER BY r.submitted_at DESC, r.run_id DESC"
             ),
             values: self.values,
         })

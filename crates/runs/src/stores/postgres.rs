@@ -40,7 +40,7 @@ use self::{
     call::Call,
     create::Request,
     pool::{Lent, Pool},
-    take::LastServed,
+    take::Served,
 };
 use super::{StoreOptions, admission};
 use crate::{
@@ -62,7 +62,7 @@ pub(crate) struct Postgres {
     hub: Arc<Hub>,
     /// What this process signs its news with.
     own: u64,
-    last_served: Mutex<LastServed>,
+    last_served: Mutex<Served>,
     requests: mpsc::Sender<Request>,
     waiting: Mutex<Option<mpsc::Receiver<Request>>>,
     started: Once,

@@ -1,10 +1,15 @@
 //! Metrics by the values of their labels.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{cell::RefCell, collections::BTreeMap, fmt, sync::Arc};
 
 use parking_lot::RwLock;
 
 use super::{text::escape_label, values::Metric};
+
+thread_local! {
+    /// Where labels are written to be looked up, so that a call needs no memory for that.
+    static SCRATCH: RefCell<String> = const { RefCell::new(String::new()) };
+}
 
 /// A metric for each combination of the values of its labels. A label whose value is empty is left
 /// out. Clones are the same.
@@ -31,12 +36,16 @@ impl<M: Metric, const N: usize> Labelled<M, N> {
     /// The metric of these values, which are in the order of the labels.
     #[must_use]
     pub fn of(&self, values: [&str; N]) -> M {
-        let key = self.key(values);
-        if let Some(metric) = self.series.read().get(&*key) {
-            return metric.clone();
-        }
-        let mut series = self.series.write();
-        series.entry(key.into()).or_insert_with(self.new).clone()
+        SCRATCH.with_borrow_mut(|key| {
+            key.clear();
+            self.write_key(values, key);
+            if let Some(metric) = self.series.read().get(key.as_str()) {
+                return metric.clone();
+            }
+            let mut series = self.series.write();
+            let key = key.as_str().into();
+            series.entry(key).or_insert_with(self.new).clone()
+        })
     }
 
     /// Has these series instead of those that it had: for what is collected at a scrape. What no
@@ -76,6 +85,12 @@ impl<M: Metric, const N: usize> Labelled<M, N> {
     fn key(&self, values: [&str; N]) -> String {
         let length: usize = values.iter().map(|value| value.len()).sum();
         let mut key = String::with_capacity(length + N * 32);
+        self.write_key(values, &mut key);
+        key
+    }
+
+    /// Appends the labels as they are printed to an empty text.
+    fn write_key(&self, values: [&str; N], key: &mut String) {
         for (label, value) in self.labels.iter().zip(values) {
             if value.is_empty() {
                 continue;
@@ -85,10 +100,9 @@ impl<M: Metric, const N: usize> Labelled<M, N> {
             }
             key.push_str(label);
             key.push_str("=\"");
-            escape_label(value, &mut key);
+            escape_label(value, key);
             key.push('"');
         }
-        key
     }
 }
 

@@ -220,6 +220,10 @@ fn float(value: f64, out: &mut String) {
 
 /// Writes the value of a label between its quotes.
 pub(super) fn escape_label(value: &str, out: &mut String) {
+    if !value.contains(['\\', '"', '\n']) {
+        out.push_str(value);
+        return;
+    }
     for letter in value.chars() {
         match letter {
             '\\' => out.push_str("\\\\"),

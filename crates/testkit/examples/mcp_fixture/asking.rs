@@ -3,10 +3,10 @@
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, ClientCapabilities, InputRequiredResult,
-        InputResponses,
+        CallToolRequestParams, CallToolResponse, ClientCapabilities, InputRequest,
+        InputRequiredResult, InputResponses, ProtocolVersion,
     },
-    service::RequestContext,
+    service::{RequestContext, ServiceError},
 };
 use serde_json::{Map, Value, json};
 
@@ -32,6 +32,45 @@ fn roots() -> Value {
 /// The result that asks.
 pub(crate) fn ask(requests: Value, state: Option<String>) -> InputRequiredResult {
     InputRequiredResult::new(Some(of(requests)), state)
+}
+
+/// How many times in a row a client is asked.
+pub(crate) const ROUNDS: usize = 5;
+
+/// Whether a client is asked by results: the modern era has no requests of servers.
+pub(crate) fn asks_by_result(context: &RequestContext<RoleServer>) -> bool {
+    context.protocol_version() == Some(ProtocolVersion::V_2026_07_28)
+}
+
+/// Asks by requests, one after the other, what a result would ask for.
+pub(crate) async fn by_requests(
+    context: &RequestContext<RoleServer>,
+    asked: InputRequiredResult,
+) -> Result<(Option<InputResponses>, Option<String>), ErrorData> {
+    let refused = |error: ServiceError| {
+        ErrorData::internal_error(format!("the client does not answer: {error}"), None)
+    };
+    let mut answers = InputResponses::new();
+    for (name, request) in asked.input_requests.unwrap_or_default() {
+        let peer = &context.peer;
+        let answer = match request {
+            InputRequest::Elicitation(request) => {
+                let result = peer.create_elicitation(request.params).await;
+                serde_json::to_value(result.map_err(refused)?)
+            }
+            InputRequest::CreateMessage(request) => {
+                let result = peer.create_message(request.params).await;
+                serde_json::to_value(result.map_err(refused)?)
+            }
+            _ => serde_json::to_value(peer.list_roots().await.map_err(refused)?),
+        };
+        answers.insert(name, answer.unwrap_or_default());
+    }
+    Ok((Some(answers), asked.request_state))
+}
+
+pub(crate) fn endless() -> ErrorData {
+    ErrorData::internal_error(format!("{ROUNDS} questions are enough"), None)
 }
 
 /// An answer, where it is an object as every answer is.

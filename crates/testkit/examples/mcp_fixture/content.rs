@@ -85,8 +85,8 @@ pub(crate) fn prompts() -> ListPromptsResult {
     ]}))
 }
 
-pub(crate) fn prompt(request: GetPromptRequestParams) -> Result<GetPromptResponse, ErrorData> {
-    let arguments = Value::Object(request.arguments.unwrap_or_default());
+pub(crate) fn prompt(request: &GetPromptRequestParams) -> Result<GetPromptResponse, ErrorData> {
+    let arguments = Value::Object(request.arguments.clone().unwrap_or_default());
     let argument = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
     let text = |text: &str| json!({"role": "user", "content": {"type": "text", "text": text}});
     let messages = match request.name.as_str() {

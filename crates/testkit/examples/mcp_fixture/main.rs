@@ -186,10 +186,20 @@ impl ServerHandler for Fixture {
 
     async fn call_tool(
         &self,
-        request: CallToolRequestParams,
+        mut request: CallToolRequestParams,
         context: RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
-        self.call(request, context).await
+        for _ in 0..asking::ROUNDS {
+            let asked = match self.call(&request, &context).await? {
+                CallToolResponse::InputRequired(asked) if !asking::asks_by_result(&context) => {
+                    asked
+                }
+                answer => return Ok(answer),
+            };
+            (request.input_responses, request.request_state) =
+                asking::by_requests(&context, asked).await?;
+        }
+        Err(asking::endless())
     }
 
     async fn list_resources(
@@ -226,10 +236,20 @@ impl ServerHandler for Fixture {
 
     async fn get_prompt(
         &self,
-        request: GetPromptRequestParams,
-        _: RequestContext<RoleServer>,
+        mut request: GetPromptRequestParams,
+        context: RequestContext<RoleServer>,
     ) -> Result<GetPromptResponse, ErrorData> {
-        content::prompt(request)
+        for _ in 0..asking::ROUNDS {
+            let asked = match content::prompt(&request)? {
+                GetPromptResponse::InputRequired(asked) if !asking::asks_by_result(&context) => {
+                    asked
+                }
+                answer => return Ok(answer),
+            };
+            (request.input_responses, request.request_state) =
+                asking::by_requests(&context, asked).await?;
+        }
+        Err(asking::endless())
     }
 
     async fn complete(

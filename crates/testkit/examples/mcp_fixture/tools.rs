@@ -5,9 +5,8 @@ use std::{sync::OnceLock, time::Duration};
 use rmcp::{
     ErrorData, RoleServer,
     model::{
-        CallToolRequestParams, CallToolResponse, CallToolResult, CreateMessageRequestParams,
-        ElicitRequestParams, LoggingLevel, LoggingMessageNotificationParam,
-        ProgressNotificationParam, ProtocolVersion, Tool,
+        CallToolRequestParams, CallToolResponse, CallToolResult, LoggingLevel,
+        LoggingMessageNotificationParam, ProgressNotificationParam, Tool,
     },
     service::RequestContext,
 };
@@ -146,15 +145,15 @@ fn rich_schema() -> Value {
 impl Fixture {
     pub(crate) async fn call(
         &self,
-        request: CallToolRequestParams,
-        context: RequestContext<RoleServer>,
+        request: &CallToolRequestParams,
+        context: &RequestContext<RoleServer>,
     ) -> Result<CallToolResponse, ErrorData> {
         let name = request.name.as_ref();
         if name.starts_with("test_input_required_result_") {
-            return self.ask_or_answer(&request, &context);
+            return self.ask_or_answer(request, context);
         }
         if tasks::NAMES.contains(&name) {
-            return self.call_task(&request, &context).await;
+            return self.call_task(request, context).await;
         }
         let arguments = Value::Object(request.arguments.clone().unwrap_or_default());
         let argument = |name: &str| arguments[name].as_str().unwrap_or_default().to_owned();
@@ -189,14 +188,14 @@ impl Fixture {
                     "Tool processing data",
                     "Tool execution completed",
                 ] {
-                    log(&context, LoggingLevel::Info, told).await;
+                    log(context, LoggingLevel::Info, told).await;
                     sleep(STEP).await;
                 }
                 Ok(text("All is told"))
             }
             "test_logging_tool" => {
                 if let Some(level) = context.meta.log_level() {
-                    log(&context, level, "a level was asked for").await;
+                    log(context, level, "a level was asked for").await;
                 }
                 Ok(text("All is told"))
             }
@@ -217,34 +216,30 @@ impl Fixture {
                 Ok(text("Reconnection test completed successfully"))
             }
             "test_custom_header" => Ok(text(&argument("value"))),
-            "test_sampling" => Ok(sample(&request, &context, &argument("prompt")).await),
+            "test_sampling" => Ok(sample(request, &argument("prompt"))),
             "test_elicitation" => {
                 let field = |about: &str| json!({"type": "string", "description": about});
                 let schema = json!({"type": "object", "required": ["username", "email"], "properties":
                     {"username": field("User's response"), "email": field("User's email address")}});
                 Ok(elicit(
-                    &request,
-                    &context,
+                    request,
                     &argument("message"),
-                    schema,
+                    &schema,
                     "User response",
-                )
-                .await)
+                ))
             }
             "test_elicitation_sep1034_defaults" => {
                 let told = "Elicitation completed";
                 Ok(elicit(
-                    &request,
-                    &context,
+                    request,
                     "Check what is filled in",
-                    defaults(),
+                    &defaults(),
                     told,
-                )
-                .await)
+                ))
             }
             "test_elicitation_sep1330_enums" => {
                 let told = "Elicitation completed";
-                Ok(elicit(&request, &context, "Choose", choices(), told).await)
+                Ok(elicit(request, "Choose", &choices(), told))
             }
             "test_missing_capability" => {
                 let can = context.meta.client_capabilities().unwrap_or_default();
@@ -284,69 +279,31 @@ async fn log(context: &RequestContext<RoleServer>, level: LoggingLevel, told: &s
     sent.ok();
 }
 
-/// Whether a tool asks by its result: the modern era has no requests of servers.
-fn asks_by_result(context: &RequestContext<RoleServer>) -> bool {
-    context.protocol_version() == Some(ProtocolVersion::V_2026_07_28)
-}
-
-async fn sample(
-    request: &CallToolRequestParams,
-    context: &RequestContext<RoleServer>,
-    prompt: &str,
-) -> CallToolResponse {
-    if asks_by_result(context) {
-        return match answer(request.input_responses.as_ref(), "answer") {
-            Some(answer) => {
-                let said = answer["content"]["text"].as_str().unwrap_or_default();
-                text(&format!("LLM response: {said}"))
-            }
-            None => ask(json!({ "answer": sampling(prompt, 100) }), None).into(),
-        };
-    }
-    let message = json!({"role": "user", "content": {"type": "text", "text": prompt}});
-    let params: CreateMessageRequestParams = of(json!({"messages": [message], "maxTokens": 100}));
-    let sampled = context.peer.create_message(params).await;
-    match sampled {
-        Ok(result) => {
-            let result = serde_json::to_value(result).unwrap_or_default();
-            let said = result["content"]["text"].as_str().unwrap_or_default();
+fn sample(request: &CallToolRequestParams, prompt: &str) -> CallToolResponse {
+    match answer(request.input_responses.as_ref(), "answer") {
+        Some(answer) => {
+            let said = answer["content"]["text"].as_str().unwrap_or_default();
             text(&format!("LLM response: {said}"))
         }
-        Err(error) => failure(&format!("the client does not sample: {error}")).into(),
+        None => ask(json!({ "answer": sampling(prompt, 100) }), None).into(),
     }
 }
 
-async fn elicit(
+fn elicit(
     request: &CallToolRequestParams,
-    context: &RequestContext<RoleServer>,
     message: &str,
-    schema: Value,
+    schema: &Value,
     told: &str,
 ) -> CallToolResponse {
-    let told = |result: &Value| {
-        let action = result["action"].as_str().unwrap_or_default();
-        text(&format!(
-            "{told}: action={action}, content={}",
-            result["content"]
-        ))
-    };
-    if asks_by_result(context) {
-        let params = json!({"mode": "form", "message": message, "requestedSchema": schema});
-        let form = json!({"method": "elicitation/create", "params": params});
-        return match answer(request.input_responses.as_ref(), "answer") {
-            Some(answer) => told(&answer),
-            None => ask(json!({ "answer": form }), None).into(),
-        };
-    }
-    let params = ElicitRequestParams::FormElicitationParams {
-        meta: None,
-        message: message.to_owned(),
-        requested_schema: of(schema),
-    };
-    let elicited = context.peer.create_elicitation(params).await;
-    match elicited {
-        Ok(result) => told(&serde_json::to_value(result).unwrap_or_default()),
-        Err(error) => failure(&format!("the client does not answer: {error}")).into(),
+    let params = json!({"mode": "form", "message": message, "requestedSchema": schema});
+    let form = json!({"method": "elicitation/create", "params": params});
+    match answer(request.input_responses.as_ref(), "answer") {
+        Some(answer) => {
+            let action = answer["action"].as_str().unwrap_or_default();
+            let content = &answer["content"];
+            text(&format!("{told}: action={action}, content={content}"))
+        }
+        None => ask(json!({ "answer": form }), None).into(),
     }
 }
 

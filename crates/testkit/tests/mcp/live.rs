@@ -14,11 +14,21 @@ const LIMIT: Duration = Duration::from_secs(2);
 const TOOL: &str = "warehouse__Inventory_Count";
 
 /// Registers a server of the test under a name, with a check of its own each second.
-async fn register(consul: &Consul, name: &str, port: u16) {
+pub(crate) async fn register(consul: &Consul, name: &str, port: u16) {
+    register_tool(consul, name, port, json!({"mcp": "*"})).await;
+}
+
+/// The same with these entries of its Meta.
+pub(crate) async fn register_tool(consul: &Consul, name: &str, port: u16, meta: Value) {
     let check = json!({"TCP": format!("127.0.0.1:{port}"), "Interval": "1s", "Timeout": "1s"});
+    let tags: &[_] = if name.starts_with("tool-") {
+        &["grpc", "tool"]
+    } else {
+        &["grpc"]
+    };
     let registration = json!({
-        "ID": format!("{name}-1"), "Name": name, "Tags": ["grpc"], "Address": "127.0.0.1",
-        "Port": port, "Meta": {"mcp": "*"}, "Check": check,
+        "ID": format!("{name}-1"), "Name": name, "Tags": tags, "Address": "127.0.0.1",
+        "Port": port, "Meta": meta, "Check": check,
     });
     consul.put("agent/service/register", &registration).await;
 }

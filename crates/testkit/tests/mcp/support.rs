@@ -9,7 +9,7 @@ use std::{
     time::Duration,
 };
 
-use mesh_testkit::{Consul, Process, Program, Redis, tools, until};
+use mesh_testkit::{Consul, HaProxy, Process, Program, Redis, tools, until};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
@@ -102,6 +102,17 @@ pub(crate) fn mcp(gateway: &Program) -> String {
     format!("http://{}/mcp", gateway.grpc)
 }
 
+/// HAProxy before all gateways of a mesh, and the endpoint there.
+pub(crate) async fn before(world: &World) -> (HaProxy, String) {
+    let haproxy = HaProxy::start(world.consul.dns()).await;
+    until("haproxy has all gateways", SOON, async || {
+        (haproxy.up_of("gateways").await == world.gateways.len()).then_some(())
+    })
+    .await;
+    let url = format!("http://{}/mcp", haproxy.mcp());
+    (haproxy, url)
+}
+
 /// A modern request to an endpoint: its status and the message that answers it.
 pub(crate) async fn ask(url: &str, method: &str, params: Value) -> Option<(u16, Value)> {
     ask_by(&http(), url, method, params).await
@@ -116,7 +127,10 @@ pub(crate) async fn ask_by(
 ) -> Option<(u16, Value)> {
     params["_meta"]["io.modelcontextprotocol/protocolVersion"] = MODERN.into();
     params["_meta"]["io.modelcontextprotocol/clientInfo"] = json!({"name": "test", "version": "1"});
-    params["_meta"]["io.modelcontextprotocol/clientCapabilities"] = json!({});
+    let capabilities = &mut params["_meta"]["io.modelcontextprotocol/clientCapabilities"];
+    if capabilities.is_null() {
+        *capabilities = json!({});
+    }
     let body = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
     let mut request = http
         .post(url)
@@ -271,8 +285,16 @@ pub(crate) fn listener(name: &str, mut command: Command) -> Process {
     Process::start(name, command)
 }
 
+/// A client of the Python SDK.
 pub(crate) fn python(args: &[&str], home: &TempDir) -> Command {
-    let script = tools::root().join("crates/testkit/tests/mcp/clients/sdk.py");
+    python_script("sdk.py", args, home)
+}
+
+/// A script of these tests that uses the Python SDK.
+pub(crate) fn python_script(name: &str, args: &[&str], home: &TempDir) -> Command {
+    let script = tools::root()
+        .join("crates/testkit/tests/mcp/clients")
+        .join(name);
     let mut command = command(tools::python(), &["-B"], home);
     command
         .arg(script)

@@ -29,6 +29,11 @@ impl Document {
         Self::of(&["", "docs/guide", "docs/adr", "docs/runbooks"])
     }
 
+    /// All there are.
+    pub(crate) fn every() -> Vec<Self> {
+        Self::of(&["", "docs", "docs/guide", "docs/adr", "docs/runbooks"])
+    }
+
     fn of(folders: &[&str]) -> Vec<Self> {
         let mut documents = Vec::new();
         for folder in folders {

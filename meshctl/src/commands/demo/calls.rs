@@ -3,9 +3,8 @@
 use anyhow::{Context as _, ensure};
 use dynamic::ReflectionClient;
 use serde_json::{Value, json};
-use tonic::transport::Channel;
 
-use crate::contract;
+use crate::{contract, router::Channel};
 
 /// How many tasks the echo agents share: a multiple of their number.
 pub(super) const TASKS: usize = 9;

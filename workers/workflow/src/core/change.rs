@@ -9,6 +9,9 @@ use workflow::{ChildRequest, RunStatus};
 
 use crate::outcome::Ended;
 
+/// How many runs of one owner at least are stored with those of others.
+const BESIDE: usize = 16;
+
 /// What came for a run.
 #[derive(Debug)]
 pub(super) enum Incoming {
@@ -143,6 +146,39 @@ impl Changes {
         self.by_run.entry(run_id.to_owned()).or_default()
     }
 
+    /// Takes the first ones out. Of an owner who has far more of them than all others a part stays behind, so
+    /// that the others do not wait until all of these are stored. Says too whether there are several owners.
+    pub(super) fn take_fairly<'o>(
+        &mut self,
+        max: usize,
+        owner_of: impl Fn(&str) -> &'o str,
+    ) -> (Vec<(String, Change)>, bool) {
+        let mut counts: HashMap<&str, usize> = HashMap::new();
+        for run_id in &self.order {
+            *counts.entry(owner_of(run_id)).or_default() += 1;
+        }
+        let most = counts.iter().max_by_key(|(_, count)| **count);
+        let (heavy, count) = most.map_or(("", 0), |(heavy, count)| (*heavy, *count));
+        let others = self.order.len() - count;
+        let share = others.max(BESIDE);
+        if others == 0 || count <= share {
+            return (self.take(max), others > 0);
+        }
+        let (mut first, mut later, mut taken) = (VecDeque::new(), VecDeque::new(), 0);
+        for run_id in self.order.drain(..) {
+            let is_heavy = owner_of(&run_id) == heavy;
+            match is_heavy && taken == share {
+                true => later.push_back(run_id),
+                false => first.push_back(run_id),
+            }
+            taken += usize::from(is_heavy && taken < share);
+        }
+        let max = max.min(first.len());
+        first.append(&mut later);
+        self.order = first;
+        (self.take(max), true)
+    }
+
     /// Takes the first ones out.
     pub(super) fn take(&mut self, max: usize) -> Vec<(String, Change)> {
         let mut taken = Vec::with_capacity(max.min(self.len()));
@@ -189,6 +225,30 @@ mod tests {
         changes.drop_shard(runs::shard_of("c"));
         assert!(changes.is_empty() && changes.since.is_none());
         assert!(changes.take(5).is_empty());
+    }
+
+    #[test]
+    fn an_owner_with_many_changes_leaves_some_behind_while_others_have_a_few() {
+        let mut changes = Changes::default();
+        let owner_of = |run: &str| match run.starts_with('h') {
+            true => "heavy",
+            false => "light",
+        };
+        for number in 0..100 {
+            changes.of(&format!("h{number}")).acks.clear();
+        }
+        changes.of("l").acks.clear();
+        let (taken, several) = changes.take_fairly(256, owner_of);
+        assert_eq!((taken.len(), several), (BESIDE + 1, true));
+        assert_eq!((&*taken[0].0, &*taken[BESIDE].0), ("h0", "l"));
+        let (left, several) = changes.take_fairly(256, owner_of);
+        assert_eq!((left.len(), &*left[0].0), (100 - BESIDE, "h16"));
+        assert!(!several && changes.take_fairly(256, owner_of).0.is_empty());
+        for run in ["h1", "h2", "l"] {
+            changes.of(run).acks.clear();
+        }
+        let (taken, several) = changes.take_fairly(2, owner_of);
+        assert_eq!((taken.len(), several), (2, true));
     }
 
     #[test]

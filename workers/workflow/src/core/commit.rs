@@ -13,13 +13,14 @@ use workflow::RunStatus;
 use super::{
     Core, Done,
     change::{Ack, Change, Changes, Outgoing},
+    short::Short,
 };
 use crate::{clock, spans};
 
 /// The most runs of one transaction.
-const MAX_RUNS: usize = 256;
+pub(super) const MAX_RUNS: usize = 256;
 /// So many runs in the latest transaction make the next one wait for more.
-const BUSY: usize = 4;
+pub(super) const BUSY: usize = 4;
 /// How long numbers of effects that were carried out may wait for a transaction.
 const DONE_WAIT: Duration = Duration::from_secs(1);
 
@@ -68,6 +69,7 @@ pub(super) struct Commits {
     /// Since when numbers of effects wait.
     done_since: Option<Instant>,
     wait: Duration,
+    short: Short,
 }
 
 impl Commits {
@@ -107,9 +109,19 @@ impl Core {
         if let Some((batch, _)) = self.commits.again.take() {
             return self.begin_commit(batch);
         }
-        let max = if self.commits.alone > 0 { 1 } else { MAX_RUNS };
+        let max = match self.commits.alone {
+            0 => self.commits.short.most(now),
+            _ => 1,
+        };
         self.commits.alone = self.commits.alone.saturating_sub(1);
-        let taken = self.changes.take(max);
+        let runs = &self.runs;
+        let (taken, several) = self.changes.take_fairly(max, |run_id| {
+            let run = runs.get(run_id);
+            run.map_or("", |run| run.meta.owner.as_str())
+        });
+        if several {
+            self.commits.short.several(now);
+        }
         let batch = self.batch(taken);
         self.commits.done_since = None;
         if !batch.commits.is_empty() {
@@ -289,6 +301,7 @@ impl Core {
         if batch.runs > 0 {
             self.env.metrics.committed(batch.runs, took.as_secs_f64());
             self.window.committed(took.as_secs_f64());
+            self.commits.short.committed(batch.runs, took.as_secs_f64());
         }
         let mut stored = HashSet::new();
         for (commit, outcome) in batch.commits.iter().zip(outcomes) {

@@ -24,6 +24,10 @@ use crate::{
 
 /// Jobs that are submitted at once.
 const BATCH: usize = 256;
+/// How long a completion that is done with waits for others, which are acknowledged with it.
+const ACK_WAIT: Duration = Duration::from_millis(20);
+/// So many do not wait.
+const ACKS: usize = 128;
 /// Submissions that may be under way.
 const SENDING: usize = 2;
 
@@ -40,6 +44,10 @@ pub(super) struct Effects {
     /// By queue and tag.
     acks: BTreeMap<String, BTreeMap<String, Vec<String>>>,
     acking: HashSet<String>,
+    /// How many wait to be acknowledged, and since when.
+    ack_count: usize,
+    ack_since: Option<Instant>,
+    /// The queue did not answer: until then none is acknowledged.
     ack_after: Option<Instant>,
     /// Jobs of runs that were read: whether the queue knows them is to be found out.
     pub(super) doubtful: Vec<(String, String)>,
@@ -72,6 +80,8 @@ impl Default for Effects {
             pauses: pauses(),
             acks: BTreeMap::new(),
             acking: HashSet::new(),
+            ack_count: 0,
+            ack_since: None,
             ack_after: None,
             doubtful: Vec::new(),
         }
@@ -95,6 +105,8 @@ impl Effects {
     }
 
     pub(super) fn acknowledge(&mut self, ack: Ack) {
+        self.ack_count += 1;
+        self.ack_since.get_or_insert_with(Instant::now);
         let of_queue = self.acks.entry(ack.queue).or_default();
         of_queue.entry(ack.tag).or_default().push(ack.cursor);
     }
@@ -111,11 +123,21 @@ impl Effects {
         self.doubtful.retain(|(run_id, _)| !foreign(run_id));
     }
 
+    /// When completions are acknowledged next, unless they are acknowledged now.
+    fn ack_at(&self) -> Option<Instant> {
+        let since = self.ack_since?;
+        let at = match self.ack_count >= ACKS {
+            true => since,
+            false => since + ACK_WAIT,
+        };
+        Some(self.ack_after.map_or(at, |after| at.max(after)))
+    }
+
     pub(super) fn wake(&self) -> Option<Instant> {
         let submit = (!self.submit.is_empty() && self.sending < SENDING).then(Instant::now);
         let submit = submit.map(|now| self.hold_until.unwrap_or(now));
         let idle = self.acks.keys().any(|queue| !self.acking.contains(queue));
-        let ack = idle.then(|| self.ack_after.unwrap_or_else(Instant::now));
+        let ack = idle.then(|| self.ack_at()).flatten();
         submit.into_iter().chain(ack).min()
     }
 }
@@ -123,7 +145,6 @@ impl Effects {
 impl Core {
     /// Sends what can be sent now.
     pub(super) fn send_effects(&mut self, now: Instant) {
-        self.send_acks(now);
         self.look_up_doubtful();
         let held = self.effects.hold_until.is_some_and(|until| until > now);
         while !held && self.effects.sending < SENDING && !self.effects.submit.is_empty() {
@@ -153,13 +174,16 @@ impl Core {
             self.tasks
                 .spawn(async move { Done::Sent(send(&env, batch).await) });
         }
+        // What is acknowledged waits for nobody.
+        self.send_acks(now);
     }
 
     fn send_acks(&mut self, now: Instant) {
-        if self.effects.ack_after.is_some_and(|at| at > now) {
+        let effects = &mut self.effects;
+        if effects.ack_at().is_none_or(|at| at > now) {
             return;
         }
-        let effects = &mut self.effects;
+        (effects.ack_count, effects.ack_since) = (0, None);
         let queues: Vec<String> = effects
             .acks
             .keys()
@@ -177,6 +201,10 @@ impl Core {
                 let outcome = jobs.acknowledge(&queue, &cursors).await;
                 Done::Acknowledged(queue, cursors, outcome)
             });
+        }
+        if !self.effects.acks.is_empty() {
+            // Those of a queue that is being told of others.
+            self.effects.ack_since = Some(now);
         }
     }
 

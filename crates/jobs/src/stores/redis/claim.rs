@@ -12,6 +12,9 @@ use crate::{
     store::{Claim, ClaimRequest, Lease, WaitPosition},
 };
 
+/// The streams that a claimer waits for: five of jobs, and one of earlier due times.
+const POSITIONS: usize = 6;
+
 /// Leases jobs under a new nonce.
 pub(super) async fn claim(
     redis: &Redis,
@@ -30,7 +33,7 @@ pub(super) async fn claim(
         reverse,
     ];
     let read = |answer| claimed(answer, lane, &nonce, &claim_request.worker);
-    let (claim, lost, failed) = redis.run(&script::CLAIM, lane, &args, read).await?;
+    let (mut claim, lost, failed) = redis.run(&script::CLAIM, lane, &args, read).await?;
     if lost > 0 {
         tracing::error!(
             %lane, lost,
@@ -38,6 +41,8 @@ pub(super) async fn claim(
         );
     }
     if !failed.is_empty() {
+        // What that stream has is not known.
+        claim.mark.positions.clear();
         // What was claimed is there; the next claim says it if this does not help.
         if let Err(error) = redis.repair(lane).await {
             tracing::debug!(%lane, failed, %error, "a stream cannot be read");
@@ -73,6 +78,7 @@ fn claimed(
             claim.mark.due_in = reply::until(&reply::text(next()?)?, now);
             break;
         }
+        let place = usize::try_from(priority).unwrap_or_default();
         for entry in entries {
             let [entry, fields] = reply::row(entry)?;
             let (entry, fields) = (reply::text(entry)?, reply::array(fields)?);
@@ -88,6 +94,10 @@ fn claimed(
             let id = id.ok_or(BadReply("an entry of an unknown form"))?;
             // The state that the script wrote, built again here to save it from sending it.
             let token = format!("r{priority}:{entry}:{nonce}:{now}:{worker}");
+            claim.mark.positions.resize(POSITIONS, String::new());
+            if let Some(position) = claim.mark.positions.get_mut(place.wrapping_sub(1)) {
+                *position = entry;
+            }
             claim.jobs.push((
                 Lease {
                     id,

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use redis::{
     AsyncConnectionConfig, Client, ConnectionInfo, RedisResult, aio::MultiplexedConnection,
+    io::tcp::TcpSettings,
 };
 
 /// How long making a connection may take.
@@ -14,6 +15,7 @@ pub(super) type Authority = Option<Arc<Vec<u8>>>;
 /// A client of one server, which over TLS trusts the authorities.
 #[cfg(feature = "tls")]
 pub(super) fn client(info: ConnectionInfo, authority: &Authority) -> RedisResult<Client> {
+    let info = without_delay(info);
     match (info.addr(), authority) {
         (redis::ConnectionAddr::TcpTls { .. }, Some(pem)) => {
             let root_cert = Some(pem.to_vec());
@@ -30,7 +32,17 @@ pub(super) fn client(info: ConnectionInfo, authority: &Authority) -> RedisResult
 /// A client of one server.
 #[cfg(not(feature = "tls"))]
 pub(super) fn client(info: ConnectionInfo, _: &Authority) -> RedisResult<Client> {
-    Client::open(info)
+    Client::open(without_delay(info))
+}
+
+/// Commands are sent at once, and do not wait until the ones before are acknowledged.
+fn without_delay(info: ConnectionInfo) -> ConnectionInfo {
+    info.set_tcp_settings(tcp())
+}
+
+/// What the sockets are set to.
+pub(super) fn tcp() -> TcpSettings {
+    TcpSettings::default().set_nodelay(true)
 }
 
 /// Connects to one server.

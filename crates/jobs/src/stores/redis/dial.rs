@@ -11,7 +11,7 @@ use redis::{
 };
 
 use super::{
-    client::{Authority, CONNECT_TIMEOUT, client, connect},
+    client::{Authority, CONNECT_TIMEOUT, client, connect, tcp},
     sentinel::Sentinels,
 };
 
@@ -78,6 +78,7 @@ impl Server {
         let client = ClusterClient::builder(infos)
             .retries(RETRIES)
             .max_retry_wait(200)
+            .tcp_settings(tcp())
             .build()?;
         Ok(Self::Many {
             client: Box::new(client),

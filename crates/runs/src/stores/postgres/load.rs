@@ -10,7 +10,7 @@ use super::{
 };
 use crate::{
     Error, RunRecord, RunSummary,
-    stores::find::{HEADER, SUMMARY},
+    stores::find::{HEADER_OF_EACH as HEADER, SUMMARY},
 };
 
 /// What a row says of a run.

@@ -16,6 +16,7 @@ use crate::{
 const DIALECT: Dialect = Dialect {
     place: '$',
     position: "strpos",
+    header: find::HEADER_OF_EACH,
     unindexed: "",
 };
 

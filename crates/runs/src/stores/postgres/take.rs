@@ -10,10 +10,19 @@ use super::{
     load,
     pool::{Lent, Pool},
 };
-use crate::{Error, OwnerLimits, SHARDS, ShardLease, StoredRun, clock, stores::find::SUMMARY};
+use crate::{
+    Error, OwnerLimits, SHARDS, ShardLease, StoredRun, clock,
+    stores::find::{HEADER_OF_EACH, SUMMARY},
+};
 
-/// Whose runs were looked at last, by rank: the next owner begins.
-pub(super) type LastServed = HashMap<i16, String>;
+/// What is known of earlier looks.
+#[derive(Debug, Default)]
+pub(super) struct Served {
+    /// Whose runs were looked at last, by rank: the next owner begins.
+    last: HashMap<i16, String>,
+    /// Whether there were more queued runs than were taken.
+    many: bool,
+}
 
 /// The most owners that are looked at.
 const OWNERS: i32 = 4096;
@@ -30,6 +39,8 @@ const RANKS: i16 = 8;
 /// - `queue`: child runs first, since their parents wait for them; they are not limited.
 /// - `picked`: one of each owner, then the next one of each.
 /// - `held`: whoever takes a shard over waits until what is taken from it is marked. Commits do not wait.
+/// - `marked`: the status is compared as no index has it, or a planner that takes the queue to be short as it was
+///   once reads all of it for each that is picked.
 /// - `quick`: a mark that is lost is made again, and the first commit of the run comes after it.
 const TAKE: &str = "
     WITH RECURSIVE pair AS (
@@ -81,7 +92,36 @@ const TAKE: &str = "
     ), marked AS (
         UPDATE run r SET status = 'RUNNING', started_at = $5, idle = false
         FROM picked p, held h, quick
-        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status = 'QUEUED' RETURNING r.*, p.place
+        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status || '' = 'QUEUED' RETURNING r.*, p.place
+    )";
+
+/// The same where no more are queued than are taken, which is how it is mostly: without limits; `$4` is the time. All of
+/// them are taken; if there are more, none is.
+const TAKE_FEW: &str = "
+    WITH few AS MATERIALIZED (
+        SELECT r.run_id, r.shard, r.rank, r.owner, r.parent_run IS NOT NULL AS child, r.submitted_at
+        FROM run r WHERE r.status = 'QUEUED' ORDER BY r.rank, r.owner LIMIT $1::int8 + 1
+    ), turn AS MATERIALIZED (
+        SELECT NULL::int2 AS rank, NULL::text AS owner, count(*) > $1 AS many, NULL::bool AS seen FROM few
+    ), queue AS (
+        SELECT f.run_id, f.shard, f.rank, f.owner,
+            coalesce(f.owner <= ($3::text[])[f.rank + 1], false) AS later,
+            row_number() OVER (PARTITION BY f.rank, f.owner ORDER BY f.child DESC, f.submitted_at, f.run_id)
+                AS number
+        FROM few f WHERE ($2::int8[])[f.shard + 1] IS NOT NULL AND NOT (SELECT many FROM turn)
+    ), picked AS MATERIALIZED (
+        SELECT q.run_id, q.shard, row_number() OVER (ORDER BY q.rank, q.number, q.later, q.owner) AS place
+        FROM queue q
+    ), held AS MATERIALIZED (
+        SELECT s.shard FROM shard s
+        WHERE s.shard IN (SELECT p.shard FROM picked p) AND s.epoch = ($2::int8[])[s.shard + 1]
+        ORDER BY s.shard FOR KEY SHARE OF s
+    ), quick AS MATERIALIZED (
+        SELECT set_config('synchronous_commit', 'off', true)
+    ), marked AS (
+        UPDATE run r SET status = 'RUNNING', started_at = $4, idle = false
+        FROM picked p, held h, quick
+        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status || '' = 'QUEUED' RETURNING r.*, p.place
     )";
 
 /// Takes queued runs.
@@ -90,7 +130,7 @@ pub(super) async fn take(
     leases: &[ShardLease],
     limits: OwnerLimits,
     max: usize,
-    served: &Mutex<LastServed>,
+    served: &Mutex<Served>,
 ) -> Result<Vec<StoredRun>, Error> {
     if max == 0 || leases.is_empty() {
         return Ok(Vec::new());
@@ -111,7 +151,7 @@ async fn try_take(
     leases: &[ShardLease],
     limits: OwnerLimits,
     max: usize,
-    served: &Mutex<LastServed>,
+    served: &Mutex<Served>,
 ) -> Result<Vec<StoredRun>, Trouble> {
     let mut epochs: Vec<Option<i64>> = vec![None; usize::from(SHARDS)];
     for lease in leases {
@@ -119,25 +159,35 @@ async fn try_take(
             *epoch = Some(int(lease.epoch));
         }
     }
-    let last: Vec<Option<String>> = {
-        let served = served.lock();
-        (0..RANKS).map(|rank| served.get(&rank).cloned()).collect()
-    };
     let limit = (limits.max_running_runs > 0).then_some(i64::from(limits.max_running_runs));
-    let sql = format!(
-        "{TAKE}
-        SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms, r.rank, s.seen
-        FROM (SELECT array_agg(rank || ' ' || owner) AS seen FROM turn WHERE turn.seen) AS s
-        LEFT JOIN marked r ON true LEFT JOIN node h ON h.run_id = r.run_id AND h.key = '' ORDER BY r.place"
-    );
-    let call = Call::new(sql).with(count(max)).with(epochs).with(last);
-    let call = call
-        .with(limit)
-        .with(int(clock::now()))
-        .with(OWNERS)
-        .with(false);
-    let rows = session.rows(call).await?;
-    let mut next = LastServed::new();
+    let (last, many): (Vec<Option<String>>, bool) = {
+        let served = served.lock();
+        let last = (0..RANKS).map(|rank| served.last.get(&rank).cloned());
+        (last.collect(), served.many || limit.is_some())
+    };
+    let now = int(clock::now());
+    let base = |sql: &'static str, many: &'static str| {
+        let sql = format!(
+            "{sql}
+            SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms, r.rank, s.seen, {many}
+            FROM (SELECT array_agg(rank || ' ' || owner) AS seen FROM turn WHERE turn.seen) AS s
+            LEFT JOIN marked r ON true {HEADER_OF_EACH} ORDER BY r.place"
+        );
+        let call = Call::new(sql).with(count(max)).with(epochs.clone());
+        call.with(last.clone())
+    };
+    let mut rows = Vec::new();
+    let mut full = many;
+    if !many {
+        let call = base(TAKE_FEW, "(SELECT many FROM turn)").with(now);
+        rows = session.rows(call).await?;
+        full = rows.first().map_or(Ok(false), |row| column(row, 22))?;
+    }
+    if full {
+        let call = base(TAKE, "false").with(limit).with(now);
+        rows = session.rows(call.with(OWNERS).with(false)).await?;
+    }
+    let mut next = HashMap::new();
     // Those that were looked at in vain are not looked at again before the others.
     if let Some(row) = rows.first() {
         let seen: Option<Vec<String>> = column(row, 21)?;
@@ -153,13 +203,17 @@ async fn try_take(
             continue;
         }
         let record = load::record(row)?;
-        next.insert(column(row, 20)?, record.summary.owner.clone());
+        next.insert(column::<i16>(row, 20)?, record.summary.owner.clone());
         if !record.header.is_empty() {
             forks.push(record.summary.run_id.clone());
         }
         taken.push(record);
     }
-    served.lock().extend(next);
+    {
+        let mut served = served.lock();
+        served.last.extend(next);
+        served.many = full && taken.len() >= max;
+    }
     if !forks.is_empty() {
         // They have records of the runs that they are forks of.
         let mut whole: HashMap<String, StoredRun> = load::records(session, &forks)

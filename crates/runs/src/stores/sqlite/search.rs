@@ -17,6 +17,7 @@ use crate::{
 const DIALECT: Dialect = Dialect {
     place: '?',
     position: "instr",
+    header: find::HEADER,
     unindexed: "+",
 };
 

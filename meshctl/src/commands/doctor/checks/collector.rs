@@ -4,6 +4,7 @@ use std::{collections::BTreeMap, time::Duration};
 
 use futures_util::future::join_all;
 use http::{Uri, uri::PathAndQuery};
+use proto::details::CheckedDetails;
 use tokio::{net::TcpStream, time::timeout};
 use tonic::{Code, Request, transport::Endpoint};
 
@@ -88,7 +89,7 @@ async fn over_grpc(endpoint: &str) -> Result<(), String> {
         .connect()
         .await
         .map_err(|error| telemetry::root_cause(&error))?;
-    let mut client = tonic::client::Grpc::new(channel);
+    let mut client = tonic::client::Grpc::new(CheckedDetails(channel));
     client
         .ready()
         .await
