@@ -54,7 +54,7 @@ impl Gateway {
         let queue_keys = QueueKeys::from_config(config);
         let jobs = queue_keys.open_for(context)?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
-            Some(address) => Transport::router(&address)?,
+            Some(address) => Transport::counted_router(&address, &context.mesh)?,
             None => Transport::Mesh(context.mesh.clone()),
         };
         let options = DynamicOptions {

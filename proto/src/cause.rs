@@ -6,8 +6,7 @@ use tonic::Status;
 
 use crate::error_info::{self, Reason};
 
-/// Why a call has the mesh's answer and not a service's. A request that the mesh refuses for what is
-/// in it (`INVALID_ARGUMENT`) has no cause: its status says all.
+/// Why a call has the mesh's answer and not a service's.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum MeshCause {
     /// No healthy instance is known: none is there, or the registry tells of none.
@@ -25,6 +24,13 @@ pub enum MeshCause {
     Retries,
     /// The caller gave up: it reset the stream or closed the connection.
     ClientLeft,
+    /// The request cannot be answered as it is: its metadata or message is malformed, names nobody's
+    /// method, or is compressed in an unknown way.
+    Request,
+    /// The program answers such methods itself: health, reflection, a router's lists and status.
+    Own,
+    /// The program is shutting down, and its drain ended the call.
+    Draining,
 }
 
 /// The keys of limits that end calls.
@@ -53,36 +59,34 @@ impl MeshCause {
             | Reason::RegistryUnreachable => Some(Self::NoInstance),
             Reason::ConnectFailed | Reason::RouterUnreachable => Some(Self::Connect),
             Reason::DeadlineExceeded | Reason::SilentInstance => Some(Self::Deadline),
-            Reason::ConnectionLost | Reason::HttpAnswer | Reason::Draining => Some(Self::Reset),
+            Reason::ConnectionLost | Reason::HttpAnswer => Some(Self::Reset),
+            Reason::Draining => Some(Self::Draining),
             Reason::Limit | Reason::MessageTooLarge | Reason::Silent => {
                 let key = info.metadata.get("key")?;
                 let known = LIMITS.iter().find(|known| *known == key)?;
                 Some(Self::Limit(known))
             }
-            // The request is not one that can be answered, or it is the answer of a service.
             Reason::AmbiguousService
             | Reason::BadDescriptors
             | Reason::BadMetadata
             | Reason::BadMethod
             | Reason::ConflictingId
-            | Reason::DependencyAway
-            | Reason::Disk
             | Reason::InvalidField
             | Reason::MalformedGzip
             | Reason::MalformedMessage
             | Reason::MissingField
-            | Reason::ModelAway
             | Reason::NotTheRouters
-            | Reason::RegisterWithConsul
+            | Reason::UnknownEncoding
+            | Reason::UnknownMethod
+            | Reason::UnknownSymbol => Some(Self::Request),
+            Reason::RegisterWithConsul
             | Reason::RegistrationOff
             | Reason::RegistrationRefused
             | Reason::ServiceHasOwner
             | Reason::SwitchedOff
-            | Reason::TaskRefused
-            | Reason::TooManyRegistrations
-            | Reason::UnknownEncoding
-            | Reason::UnknownMethod
-            | Reason::UnknownSymbol => None,
+            | Reason::TooManyRegistrations => Some(Self::Own),
+            // Services alone say so.
+            Reason::DependencyAway | Reason::Disk | Reason::ModelAway | Reason::TaskRefused => None,
         }
     }
 
@@ -107,6 +111,9 @@ impl MeshCause {
             Self::Limit(key) => ("limit", Some(key)),
             Self::Retries => ("retries", None),
             Self::ClientLeft => ("client_left", None),
+            Self::Request => ("request", None),
+            Self::Own => ("own", None),
+            Self::Draining => ("draining", None),
         }
     }
 }
@@ -147,7 +154,10 @@ mod tests {
             ),
             (Reason::Limit, &[("key", "somebody's own")], None),
             (Reason::Limit, &[], None),
-            (Reason::BadMetadata, &[], None),
+            (Reason::BadMetadata, &[], Some("request")),
+            (Reason::RegistrationOff, &[], Some("own")),
+            (Reason::Draining, &[], Some("draining")),
+            (Reason::ModelAway, &[], None),
         ] {
             let cause = MeshCause::of(&status(reason, facts)).map(|it| it.to_string());
             assert_eq!(cause.as_deref(), expected, "{reason}");

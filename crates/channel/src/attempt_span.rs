@@ -61,6 +61,19 @@ impl CallTrace {
         number: usize,
         headers: &mut HeaderMap,
     ) -> Option<AttemptSpan> {
+        let span = self.begin_span(headers)?;
+        Some(AttemptSpan {
+            span,
+            uri: uri.clone(),
+            instance: Arc::clone(instance),
+            number,
+            outcome: OnceLock::new(),
+            ended: AtomicBool::new(false),
+        })
+    }
+
+    /// The span alone, of a request that is sent in some other way.
+    pub(crate) fn begin_span(&self, headers: &mut HeaderMap) -> Option<Span> {
         if !tracing_enabled() {
             return None;
         }
@@ -75,14 +88,7 @@ impl CallTrace {
         if TraceContext::of(headers) != Some(context) {
             self.write(context, headers);
         }
-        Some(AttemptSpan {
-            span,
-            uri: uri.clone(),
-            instance: Arc::clone(instance),
-            number,
-            outcome: OnceLock::new(),
-            ended: AtomicBool::new(false),
-        })
+        Some(span)
     }
 }
 

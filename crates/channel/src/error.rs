@@ -160,7 +160,7 @@ impl Error {
         self
     }
 
-    /// Why the mesh answers in place of a service; `None` for a request that cannot be sent.
+    /// Why the mesh answers in place of a service; `None` where the caller's request broke off.
     #[must_use]
     pub fn cause(&self) -> Option<MeshCause> {
         Some(match self {
@@ -176,7 +176,7 @@ impl Error {
             Self::LargeAnswer { .. } => MeshCause::Limit("max_header_bytes"),
             Self::Deadline(_) => MeshCause::Deadline,
             Self::Request(status) => return MeshCause::of(status),
-            Self::Timeout(_) => return None,
+            Self::Timeout(_) => MeshCause::Request,
         })
     }
 

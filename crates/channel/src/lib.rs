@@ -29,6 +29,7 @@ mod queue;
 mod replay;
 mod retry;
 mod retry_budget;
+mod routed;
 mod send;
 mod sniff;
 mod upload;

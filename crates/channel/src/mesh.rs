@@ -12,6 +12,7 @@ use cluster::{
 };
 use discovery::Discovery;
 use parking_lot::Mutex;
+use telemetry::rpc::ClientCalls;
 use tokio::time::{Instant, interval};
 
 use crate::{cluster_client::ClusterClient, metrics::ChannelMetrics};
@@ -203,6 +204,11 @@ impl Mesh {
     pub fn endpoints(&self, service: &str) -> Vec<EndpointStatus> {
         let known = self.0.clients.lock().get(service).cloned();
         known.map_or_else(Vec::new, |client| client.cluster.status())
+    }
+
+    /// Counts the calls that this program makes.
+    pub(crate) fn client_calls(&self) -> &ClientCalls {
+        &self.0.metrics.calls
     }
 
     pub(crate) fn client(&self, service: &str) -> Arc<ClusterClient> {

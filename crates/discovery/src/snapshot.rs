@@ -57,6 +57,14 @@ impl Catalog {
         Self { services, programs }
     }
 
+    /// Consul name of the service that an id names, as far as names tell: not by what instances claim
+    /// in `Meta.public_id`.
+    #[must_use]
+    pub fn named(&self, id: &str) -> Option<Arc<str>> {
+        let named = |name: &str| self.services.get_key_value(name);
+        crate::resolve(id, named, |_| None).map(|(service, _)| Arc::clone(service))
+    }
+
     /// Whether a service with these tags is not called through the mesh, and may be a program of it:
     /// a router, a gateway, or one that works with jobs.
     #[must_use]

@@ -105,7 +105,7 @@ impl DynamicClient {
     /// As [`DynamicClient::method`].
     pub async fn prepare(&self, service: &str, method: &str) -> Result<PreparedCall, Status> {
         let name = self.resolve(service).await?;
-        let channel = self.transport.target_channel(Target::service(&name));
+        let channel = self.transport.target_channel(&name, Target::service(&name));
         let method = self.descriptors.method(&name, method, &channel).await?;
         let route = MethodRoute::named(service.into(), name, &crate::path(&method))?;
         Ok(PreparedCall::along(route, method))
@@ -234,7 +234,7 @@ impl DynamicClient {
             channel::deadline::write(request.headers_mut(), left);
         }
         let target = route.target.clone().session(session);
-        let channel = self.transport.target_channel(target);
+        let channel = self.transport.target_channel(&route.service, target);
         let answer = channel.exchange(request, self.options.max_message_bytes);
         let answer = answer.await;
         Ok(ByteStream {

@@ -39,6 +39,8 @@ pub enum Transport {
         channel: Channel,
         /// Its address, for messages.
         address: Arc<str>,
+        /// The mesh that counts the calls, where somebody reads that.
+        counted: Option<Mesh>,
     },
 }
 
@@ -57,12 +59,27 @@ impl Transport {
                 .http2_max_header_list_size(MAX_HEADER_BYTES)
                 .connect_lazy(),
             address: address.into(),
+            counted: None,
         })
     }
 
-    pub(crate) fn target_channel(&self, target: Target) -> TargetChannel {
+    /// The same for a program of the mesh: its calls are in its metrics and traces.
+    ///
+    /// # Errors
+    /// [`InvalidAddress`] for what is no address.
+    pub fn counted_router(text: &str, mesh: &Mesh) -> Result<Self, InvalidAddress> {
+        let mut transport = Self::router(text)?;
+        if let Self::Router { counted, .. } = &mut transport {
+            *counted = Some(mesh.clone());
+        }
+        Ok(transport)
+    }
+
+    /// The way to `target`, which a router is told as `id`.
+    pub(crate) fn target_channel(&self, id: &Arc<str>, target: Target) -> TargetChannel {
         TargetChannel {
             transport: self.clone(),
+            id: Arc::clone(id),
             target,
             instance: Arc::default(),
         }
@@ -73,6 +90,7 @@ impl Transport {
 #[derive(Clone, Debug)]
 pub(crate) struct TargetChannel {
     transport: Transport,
+    id: Arc<str>,
     target: Target,
     instance: Arc<Mutex<Option<Arc<str>>>>,
 }
@@ -100,7 +118,14 @@ impl TargetChannel {
     async fn send(&self, request: Request<Body>) -> Result<Response<Body>, Status> {
         match &self.transport {
             Transport::Mesh(mesh) => Ok(self.balance(mesh, request).await?.map(Body::new)),
-            Transport::Router { channel, address } => self.relay(channel, address, request).await,
+            Transport::Router {
+                channel,
+                address,
+                counted,
+            } => {
+                self.relay(channel, address, counted.as_ref(), request)
+                    .await
+            }
         }
     }
 
@@ -122,14 +147,26 @@ impl TargetChannel {
         &self,
         channel: &Channel,
         address: &str,
+        counted: Option<&Mesh>,
         request: Request<Body>,
     ) -> Result<Response<Body>, Status> {
-        let answer = channel.clone().oneshot(request).await.map_err(|error| {
-            let cause = telemetry::root_cause(&error);
-            let text = format!("no router answers at {address}: {cause}");
-            let facts = [("router", address.to_owned())];
-            error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
-        })?;
+        let send = async |request: Request<Body>| {
+            channel.clone().oneshot(request).await.map_err(|error| {
+                let cause = telemetry::root_cause(&error);
+                let text = format!("no router answers at {address}: {cause}");
+                let facts = [("router", address.to_owned())];
+                error_info::status(Code::Unavailable, Reason::RouterUnreachable, text, facts)
+            })
+        };
+        let answer = match counted {
+            Some(mesh) => {
+                // Reflection of the whole mesh is no service's.
+                let named = request.headers().contains_key(crate::SERVICE);
+                let id = if named { &*self.id } else { "" };
+                mesh.call_by_router(id, address, request, send).await?
+            }
+            None => send(request).await?,
+        };
         let instance = answer.headers().get(INSTANCE);
         if let Some(instance) = instance.and_then(|value| value.to_str().ok()) {
             *self.instance.lock() = Some(instance.into());

@@ -136,6 +136,45 @@ async fn descriptors_are_asked_for_again_when_their_time_is_over() {
 }
 
 #[tokio::test]
+async fn calls_by_a_router_count_once_each_by_the_service_they_are_for() {
+    let (running, _, registry) = echo("0s").await;
+    let router = local::start(&router::SPEC, router::build, &registry, &[]).await;
+    let metrics = telemetry::MetricsRegistry::new();
+    let options = channel::ClusterOptions::default();
+    let mesh = channel::Mesh::new(registry.clone(), options, &metrics);
+    let mut catalog = registry.catalog();
+    catalog.wait_for(Option::is_some).await.unwrap();
+    let address = router.grpc_addr.to_string();
+    let transport = Transport::counted_router(&address, &mesh).unwrap();
+    let client = DynamicClient::new(transport, DynamicOptions::default());
+    let count = |service: &str, method: &str, status: &str| {
+        metrics.sample(&format!(
+            "rpc_client_call_duration_seconds_count{{service=\"{service}\",rpc_method=\"{method}\",\
+             rpc_response_status_code=\"{status}\",via=\"router\"}}"
+        ))
+    };
+    // Both names are the same service.
+    for name in ["echo-agent", "agent-echo"] {
+        let (called, message) = (call(name, EXECUTE), json!({"input": "hi"}));
+        client.call(&called, message).await.unwrap();
+    }
+    assert_eq!(count("agent-echo", EXECUTE, "OK"), Some(2.0));
+    for number in 0..100 {
+        let nobody = call(&format!("nobody-{number}"), EXECUTE);
+        client.call_bytes(&nobody, Bytes::new()).await.unwrap_err();
+    }
+    assert_eq!(count("_OTHER", "_OTHER", "NOT_FOUND"), Some(100.0));
+    router.drain().await;
+    let gone = call("echo-agent", EXECUTE);
+    client.call_bytes(&gone, Bytes::new()).await.unwrap_err();
+    assert_eq!(count("agent-echo", EXECUTE, "UNAVAILABLE"), Some(1.0));
+    // Nothing was called but by the router, so that nothing is balanced here.
+    let text = metrics.encode();
+    assert!(!text.contains("mesh_balance_picks_total{"), "{text}");
+    running.drain().await;
+}
+
+#[tokio::test]
 async fn a_router_is_as_good_a_way() {
     let (running, _, registry) = echo("0s").await;
     let router = local::start(&router::SPEC, router::build, &registry, &[]).await;

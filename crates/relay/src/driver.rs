@@ -379,7 +379,7 @@ impl<H: Transport> Driver<H> {
             self.ready.wake();
         }
         let over = self.sockets.clients() == 0 || drain.end <= now;
-        over.then(|| self.engine.calls())
+        over.then(|| self.engine.cut())
     }
 
     fn sleep(&mut self, cx: &mut Context<'_>) {

@@ -335,6 +335,15 @@ impl<H: Host> Engine<H> {
         }
     }
 
+    /// Ends the calls that are left when the time of a drain is over, and returns how many.
+    pub fn cut(&mut self) -> usize {
+        let calls: Vec<Id> = self.calls.iter().map(|(id, _)| id).collect();
+        for call in &calls {
+            self.finish(*call, crate::Ended::Cut);
+        }
+        calls.len()
+    }
+
     /// The driver has to look at a connection.
     fn mark_dirty(&mut self, id: Id) {
         let Some(conn) = self.conns.get_mut(id) else {

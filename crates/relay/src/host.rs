@@ -115,6 +115,8 @@ pub enum Ended {
     Cancelled,
     /// The answer broke off.
     Broken(Cause),
+    /// The time of a drain was over.
+    Cut,
 }
 
 /// Whoever runs the engine. Nothing here may block.
@@ -136,8 +138,8 @@ pub trait Host {
     ) -> (Self::Call, Verdict);
 
     /// A request was not read, since its header list is larger than `max_header_list`: the answer,
-    /// fields of a block with END_STREAM.
-    fn headers_too_large(&mut self, client: Id) -> Block {
+    /// fields of a block with END_STREAM. `request` has the fields that came before.
+    fn headers_too_large(&mut self, client: Id, request: &Block) -> Block {
         let mut answer = Block::new();
         answer.push(b":status", b"200");
         answer.push(b"content-type", b"application/grpc");

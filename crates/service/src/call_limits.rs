@@ -48,19 +48,20 @@ where
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
     F: Future<Output = Response<Body>>,
 {
+    let cause = CauseSlot::of(request.extensions());
     let timeout = match deadline::read(request.headers()) {
         Ok(timeout) => timeout,
         Err(error) => {
-            let reason = Reason::BadMetadata;
-            return error_info::status(Code::InvalidArgument, reason, error.to_string(), [])
-                .into_http();
+            let (code, reason) = (Code::InvalidArgument, Reason::BadMetadata);
+            let status = error_info::status(code, reason, error.to_string(), []);
+            cause.note(&status);
+            return status.into_http();
         }
     };
     let coding = RequestCoding::of(request.headers());
     if coding.compressed {
         request.headers_mut().remove(compression::ENCODING);
     }
-    let cause = CauseSlot::of(request.extensions());
     let request = request.map(|body| {
         Body::new(MessageBody {
             body,

@@ -59,6 +59,8 @@ pub struct Context {
     pub draining: CancellationToken,
     /// Tells when to read files again (SIGHUP).
     pub reload: Reload,
+    /// Cancelled when the drain's time is over: calls that are left are cut.
+    pub(crate) cut: CancellationToken,
     /// Cancelled after the last call: background tasks end now.
     pub shutdown: CancellationToken,
 }

@@ -42,6 +42,8 @@ pub(crate) struct CallContext {
     pub(crate) head: Option<Box<CallHead>>,
     /// Why the chassis, and not the service, ended it.
     pub(crate) cause: CauseSlot,
+    /// Why the chassis answers it at all.
+    pub(crate) answers: Option<MeshCause>,
 }
 
 /// Runs `next` for one request and follows its answer to the end.
@@ -74,6 +76,7 @@ where
         log: context.log,
         head: context.head,
         cause: context.cause,
+        answers: context.answers,
         client_left: false,
         response_bytes: None,
         _task: counts_for_drain(path).then(|| active.begin()),
@@ -120,6 +123,7 @@ struct ObservedCall {
     log: Option<CallLog>,
     head: Option<Box<CallHead>>,
     cause: CauseSlot,
+    answers: Option<MeshCause>,
     client_left: bool,
     response_bytes: Option<u64>,
     _task: Option<TaskGuard>,
@@ -134,8 +138,9 @@ impl ObservedCall {
         let sampled = self.span.map(|span| span.context()).filter(|it| it.sampled);
         self.calls.observe(&self.method, code, duration, sampled);
         let cause = match self.client_left {
+            true if self.instance.cut.is_cancelled() => Some(MeshCause::Draining),
             true => Some(MeshCause::ClientLeft),
-            false => self.cause.get(),
+            false => self.cause.get().or(self.answers),
         };
         if let Some(log) = self.log.as_ref().filter(|log| log.is_on()) {
             let call = FinishedCall {

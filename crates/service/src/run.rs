@@ -132,6 +132,7 @@ pub(crate) async fn start_as(
         tracker,
         conditions: Conditions::default(),
         draining: CancellationToken::new(),
+        cut: CancellationToken::new(),
         reload,
         shutdown,
     });
@@ -146,6 +147,7 @@ pub(crate) async fn start_as(
     });
     let (mut served, health) = health::add(build(&context)?)?;
     let (names, listener) = (served.names.clone(), served.listener.take());
+    let answers_all = served.raw.is_some() || listener.is_some();
     let speaks_http = served.speaks_http;
     let limits = Limits::new(&context.keys);
     let leave = CancellationToken::new();
@@ -154,7 +156,7 @@ pub(crate) async fn start_as(
         Clients::new(limits.client, &registry),
         TaskTracker::new(),
         leave.clone(),
-        CancellationToken::new(),
+        context.cut.clone(),
     );
     let calls = &context.keys.calls;
     let to = calls.access_log.as_deref();
@@ -169,6 +171,7 @@ pub(crate) async fn start_as(
     let taps = Arc::<Taps>::default();
     let app = App {
         own: own_paths(&served),
+        services: (!answers_all).then(|| names.clone()),
         handler: served.raw,
         routes: served.routes.prepare(),
         calls: ServerCalls::new(&registry, own_service(spec)),

@@ -6,6 +6,7 @@ use http::{Request, Response};
 use http_body::Body as _;
 use http_body_util::{BodyExt as _, Limited};
 use hyper::{body::Incoming, service::service_fn};
+use proto::MeshCause;
 use telemetry::rpc::ServerCalls;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -42,6 +43,8 @@ pub(crate) struct App {
     pub(crate) routes: tonic::service::Routes,
     /// Path prefixes that the routes answer even if there is a handler.
     pub(crate) own: Vec<&'static str>,
+    /// The gRPC services of the routes; `None` where others are answered too.
+    pub(crate) services: Option<Vec<String>>,
     pub(crate) calls: ServerCalls,
     pub(crate) call_limits: CallLimits,
     pub(crate) context: Arc<Context>,
@@ -253,6 +256,7 @@ impl App {
             log: (!own).then(|| self.call_log.clone()),
             head,
             cause: cause.clone(),
+            answers: self.answers(request.uri().path()),
         };
         observe(request, &self.calls, active, context, |request| async {
             match refused {
@@ -264,6 +268,17 @@ impl App {
             }
         })
         .await
+    }
+
+    /// Why the chassis answers the calls of this path; `None` where the program's service does.
+    fn answers(&self, path: &str) -> Option<MeshCause> {
+        if self.own.iter().any(|prefix| path.starts_with(prefix)) {
+            return Some(MeshCause::Own);
+        }
+        let services = self.services.as_ref()?;
+        let service = path.trim_start_matches('/').rsplit_once('/');
+        let served = service.is_some_and(|(name, _)| services.iter().any(|it| it == name));
+        (!served).then_some(MeshCause::Request)
     }
 
     async fn dispatch(&self, request: Request<Incoming>) -> Response<Body> {

@@ -1,5 +1,6 @@
 //! The chassis at work: real sockets on ports of the system's choice, a registry in memory.
 
+mod causes;
 mod drain;
 mod grpc;
 mod http_ports;

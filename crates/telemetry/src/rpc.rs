@@ -82,8 +82,8 @@ crate::metrics! {
 
 crate::metrics! {
     struct ClientMetrics {
-        duration: Histogram ["service", "rpc_method", "rpc_response_status_code"] = "rpc_client_call_duration_seconds":
-            "Duration of gRPC calls to other services with all their attempts, until their status",
+        duration: Histogram ["service", "rpc_method", "rpc_response_status_code", "via"] = "rpc_client_call_duration_seconds":
+            "Duration of gRPC calls to other services with all their attempts, until their status; via is router where a router carries them, which counts them too",
             || Histogram::new(BUCKETS);
     }
 }
@@ -94,11 +94,22 @@ pub struct ServerCalls(Arc<CallDurations>);
 
 /// The calls that a program has made. Clones count together.
 #[derive(Clone, Debug)]
-pub struct ClientCalls(Arc<CallDurations>);
+pub struct ClientCalls {
+    direct: Arc<CallDurations>,
+    /// Those that a router carries.
+    routed: Arc<CallDurations>,
+}
+
+/// The histograms of served calls, or of calls that are made by one way.
+#[derive(Debug)]
+enum Family {
+    Served(Labelled<Histogram, 3>),
+    Made(Labelled<Histogram, 4>, &'static str),
+}
 
 #[derive(Debug)]
 struct CallDurations {
-    family: Labelled<Histogram, 3>,
+    family: Family,
     /// The name of the server's own service, where calls are counted by service; else empty.
     own: String,
     services: RwLock<Services>,
@@ -148,7 +159,7 @@ impl ServerCalls {
     /// service that it is for. Empty for a server that serves its own.
     #[must_use]
     pub fn new(registry: &MetricsRegistry, own: &str) -> Self {
-        let family = ServerMetrics::new(registry).duration;
+        let family = Family::Served(ServerMetrics::new(registry).duration);
         Self(Arc::new(CallDurations::new(family, own)))
     }
 
@@ -236,7 +247,11 @@ impl ClientCalls {
     #[must_use]
     pub fn new(registry: &MetricsRegistry) -> Self {
         let family = ClientMetrics::new(registry).duration;
-        Self(Arc::new(CallDurations::new(family, "")))
+        let by = |way| Arc::new(CallDurations::new(Family::Made(family.clone(), way), ""));
+        Self {
+            direct: by(""),
+            routed: by("router"),
+        }
     }
 
     /// Counts one call with its gRPC status code. `service` is `None` for one that the registry
@@ -251,12 +266,26 @@ impl ClientCalls {
     ) {
         let method = method.strip_prefix('/').unwrap_or(method);
         let service = service.unwrap_or(OTHER);
-        drop(self.0.observe(service, method, code, duration, trace));
+        drop(self.direct.observe(service, method, code, duration, trace));
+    }
+
+    /// The same for a call that a router carries.
+    pub fn observe_routed(
+        &self,
+        service: Option<&str>,
+        method: &str,
+        code: i32,
+        duration: Duration,
+        trace: Option<TraceContext>,
+    ) {
+        let method = method.strip_prefix('/').unwrap_or(method);
+        let service = service.unwrap_or(OTHER);
+        drop(self.routed.observe(service, method, code, duration, trace));
     }
 }
 
 impl CallDurations {
-    fn new(family: Labelled<Histogram, 3>, own: &str) -> Self {
+    fn new(family: Family, own: &str) -> Self {
         Self {
             family,
             own: own.to_owned(),
@@ -293,7 +322,11 @@ impl CallDurations {
     }
 
     fn find(&self, service: &str, method: &str, code: i32) -> Histogram {
-        self.family.of([service, method, code_name(code)])
+        let code = code_name(code);
+        match &self.family {
+            Family::Served(family) => family.of([service, method, code]),
+            Family::Made(family, way) => family.of([service, method, code, way]),
+        }
     }
 
     /// The histograms of a method that gets a label now, since a call of it has succeeded.
@@ -419,7 +452,10 @@ mod tests {
             calls.observe_for(Some(&format!("agent-{number}")), &made_up, 14, took, None);
         }
         assert_eq!(count("agent-a", OTHER, "UNIMPLEMENTED"), Some(10_000.0));
-        let series = calls.0.family.len();
+        let Family::Served(family) = &calls.0.family else {
+            panic!("calls that are served");
+        };
+        let series = family.len();
         assert!(series <= MOST_METHODS + MOST_SERVICES + 5, "{series}");
     }
 

@@ -2,6 +2,7 @@
 #![expect(clippy::unwrap_used, reason = "helpers of tests may fail like tests")]
 
 mod calls;
+mod doors;
 mod edge;
 mod events;
 mod jobs;

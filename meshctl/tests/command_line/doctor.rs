@@ -21,7 +21,7 @@ use crate::mesh::{Answer, LIMIT, Mesh, meshctl, run, run_command};
 const DEMO: [&str; 4] = ["--consul", "none", "--echo", "3"];
 
 /// What one run of the doctor said.
-struct Report {
+pub(crate) struct Report {
     code: Option<i32>,
     value: Value,
 }
@@ -38,11 +38,11 @@ impl Report {
         found.unwrap_or_else(|| panic!("no {code} in {}", self.value))
     }
 
-    fn verdict(&self, code: &str) -> &str {
+    pub(crate) fn verdict(&self, code: &str) -> &str {
         self.check(code)["verdict"].as_str().unwrap()
     }
 
-    fn seen(&self, code: &str) -> &str {
+    pub(crate) fn seen(&self, code: &str) -> &str {
         self.check(code)["seen"].as_str().unwrap()
     }
 
@@ -54,7 +54,7 @@ impl Report {
     }
 
     /// That exactly these are ill, and that the first is told so.
-    fn names(&self, codes: &[&str], words: &str) {
+    pub(crate) fn names(&self, codes: &[&str], words: &str) {
         assert_eq!(self.ill(), codes, "{:#}", self.value);
         assert!(
             self.seen(codes[0]).contains(words),
@@ -77,14 +77,14 @@ fn doctor(environment: &[(&str, &str)], args: &[&str]) -> Report {
 }
 
 /// A Consul and a mesh of two echo agents in it, with the environment of one who looks.
-struct Patient {
+pub(crate) struct Patient {
     consul: Consul,
     mesh: Mesh,
-    environment: Vec<(&'static str, String)>,
+    pub(crate) environment: Vec<(&'static str, String)>,
 }
 
 impl Patient {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         Self::with(&[]).await
     }
 
@@ -109,7 +109,7 @@ impl Patient {
         }
     }
 
-    fn look(&self) -> Report {
+    pub(crate) fn look(&self) -> Report {
         self.look_with(&[])
     }
 
@@ -122,7 +122,7 @@ impl Patient {
     }
 
     /// Looks until a check says this.
-    async fn look_until(&self, code: &str, verdict: &str) -> Report {
+    pub(crate) async fn look_until(&self, code: &str, verdict: &str) -> Report {
         until(&format!("{code} is {verdict}"), LIMIT, async || {
             let report = self.look();
             (report.verdict(code) == verdict).then_some(report)
@@ -131,20 +131,20 @@ impl Patient {
     }
 
     /// Registers something beside the mesh, without a check unless there is one in it.
-    async fn register(&self, registration: Value) {
+    pub(crate) async fn register(&self, registration: Value) {
         self.consul
             .put("agent/service/register", &registration)
             .await;
     }
 
-    async fn deregister(&self, id: &str) {
+    pub(crate) async fn deregister(&self, id: &str) {
         let path = format!("agent/service/deregister/{id}");
         self.consul.put(&path, &Value::Null).await;
     }
 }
 
 /// A registration of this service at a port of this machine.
-fn registration(id: &str, service: &str, port: u16, meta: &Value) -> Value {
+pub(crate) fn registration(id: &str, service: &str, port: u16, meta: &Value) -> Value {
     json!({
         "ID": id, "Name": service, "Address": "127.0.0.1", "Port": port, "Tags": ["grpc"],
         "Meta": meta,
@@ -152,7 +152,7 @@ fn registration(id: &str, service: &str, port: u16, meta: &Value) -> Value {
 }
 
 /// A port that nobody listens on.
-fn nobody() -> u16 {
+pub(crate) fn nobody() -> u16 {
     let [port] = testkit::ports::free();
     port
 }

@@ -3,6 +3,7 @@
 mod call;
 mod demo;
 mod doctor;
+mod doctor_mcp;
 mod gateway;
 mod jobs;
 mod listings;

@@ -4,14 +4,15 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use channel::{CallAttempt, Peer, Pushback, Target, Timestamp};
 use discovery::Instance;
-use mesh_relay::Id;
+use http::{HeaderMap, HeaderValue};
+use mesh_relay::{Id, hpack::Block};
 use proto::MeshCause;
 use service::{
     call_log::{CallHead, CallLog, FinishedCall},
     clients::CallPermit,
 };
 use tokio::task::{AbortHandle, JoinHandle};
-use tonic::Code;
+use tonic::{Code, Status};
 
 use super::spans::CallTrace;
 use crate::{
@@ -86,8 +87,26 @@ pub(super) enum BodyState {
 impl Call {
     /// Why the mesh ended it, also where its attempts were the local backend's.
     pub(super) fn cause(&self) -> Option<MeshCause> {
-        let hedged = || self.hedged.as_ref()?.attempts().cause;
-        self.cause.or_else(hedged)
+        self.cause.or_else(|| match &self.hedged {
+            Some(hedged) => hedged.attempts().cause,
+            None => matches!(self.state, BodyState::Local).then_some(MeshCause::Own),
+        })
+    }
+
+    /// The router has answered itself, and this block has its status: it may tell a cause.
+    pub(super) fn answered_here(&mut self, block: &Block) {
+        if self.hedged.is_some() {
+            return;
+        }
+        let mut fields = HeaderMap::new();
+        for name in [Status::GRPC_STATUS, Status::GRPC_STATUS_DETAILS] {
+            let field = block.named(name.as_str().as_bytes());
+            let value = field.and_then(|field| HeaderValue::from_bytes(field.value).ok());
+            let Some(value) = value else { return };
+            fields.insert(name, value);
+        }
+        let status = Status::from_header_map(&fields);
+        self.cause = status.as_ref().and_then(MeshCause::of);
     }
 
     /// The ID of the instance it is on.

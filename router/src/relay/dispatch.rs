@@ -5,12 +5,15 @@ use std::{sync::Arc, time::Duration};
 use channel::{CallAffinity, CallAttempt, Error, Peer, RetryRequest, Target};
 use directory::DirectorySnapshot;
 use mesh_relay::{Cause, Engine, Failure, Verdict, driver::Command, hpack::Block};
-use proto::MeshCause;
+use proto::{
+    MeshCause,
+    error_info::{self, Reason},
+};
 use tokio::{
     task::JoinHandle,
     time::{Instant, sleep},
 };
-use tonic::Status;
+use tonic::{Code, Status};
 
 use super::{
     call::{BodyState, Call, ParkedTask},
@@ -92,7 +95,12 @@ impl RouterHost {
             Ok(Decision::ReadMessage(_)) => Verdict::More,
             Ok(Decision::AwaitDirectory) => {
                 debug_assert!(false, "a directory that is ready is not waited for");
-                refuse(call, &Status::unavailable("the registry has not answered"))
+                let (reason, words) =
+                    (Reason::RegistryUnreachable, "the registry has not answered");
+                refuse(
+                    call,
+                    &error_info::status(Code::Unavailable, reason, words, []),
+                )
             }
             Err(status) => refuse(call, &status),
         }
@@ -323,7 +331,7 @@ fn task(call: &Call) -> Option<&str> {
 
 /// Ends a call with a status of the mesh's.
 pub(super) fn refuse(call: &mut Call, status: &Status) -> Verdict {
-    call.cause = MeshCause::of(status);
+    call.cause = MeshCause::of(status).or(Some(MeshCause::Own));
     end_with(call, status)
 }
 

@@ -136,7 +136,8 @@ impl Host for RouterHost {
             head: None,
             request_bytes: 0,
         };
-        let admitted = validate(request).and_then(|()| self.admit(&mut call, client, request));
+        let admitted = self.admit(&mut call, client, request);
+        let admitted = admitted.and_then(|()| validate(request));
         let verdict = match (admitted, target) {
             (Ok(()), Ok(target)) => self.send_to(&mut call, target),
             (Ok(()), Err(head)) => self.route(&mut call, head),
@@ -193,9 +194,10 @@ impl Host for RouterHost {
         usable.unwrap_or("localhost").to_owned()
     }
 
-    fn headers_too_large(&mut self, _client: Id) -> Block {
+    fn headers_too_large(&mut self, client: Id, request: &Block) -> Block {
         let limit = self.shared.max_header_bytes;
         let status = failure::oversized_metadata("the request's metadata", limit);
+        self.refused_unread(client, request, &status);
         responses::trailers_only(&status, None)
     }
 
@@ -229,6 +231,9 @@ impl Host for RouterHost {
     ) -> bool {
         let Some(attempt) = &call.attempt else {
             call.answered = true;
+            if end {
+                call.answered_here(response);
+            }
             return true;
         };
         let status = response
@@ -264,6 +269,8 @@ impl Host for RouterHost {
     fn on_trailers(&mut self, call: &mut Call, block: &Block) {
         if let Some(attempt) = &call.attempt {
             attempt.trailers(|name| block.named(name.as_bytes()).map(|field| field.value));
+        } else {
+            call.answered_here(block);
         }
     }
 
@@ -328,6 +335,10 @@ impl Host for RouterHost {
             Ended::Refused | Ended::Broken(_) => call.refused.unwrap_or(Code::Unavailable),
             Ended::Cancelled => {
                 call.cause = Some(MeshCause::ClientLeft);
+                Code::Cancelled
+            }
+            Ended::Cut => {
+                call.cause = Some(MeshCause::Draining);
                 Code::Cancelled
             }
         };

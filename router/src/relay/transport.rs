@@ -1,13 +1,22 @@
 //! Where the engine's connections lead, and where they come from.
 
-use std::{io, net::SocketAddr, sync::Arc};
+use std::{
+    io,
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+    time::Duration,
+};
 
 use mesh_relay::{
     Endpoint, Engine, Id,
     driver::{Command, DialFuture, Dialed, EngineStats, Transport},
     hpack::Block,
 };
-use service::clients::{LimitExceeded, X_FORWARDED_FOR};
+use proto::MeshCause;
+use service::{
+    call_log::FinishedCall,
+    clients::{ClientConnection, LimitExceeded, X_FORWARDED_FOR},
+};
 use tokio::time::sleep;
 use tonic::Status;
 
@@ -68,8 +77,7 @@ impl Transport for RouterHost {
 impl RouterHost {
     /// Counts a call against the limits of its client, and keeps what its end is written down with.
     pub(super) fn admit(&self, call: &mut Call, client: Id, request: &Block) -> Result<(), Status> {
-        let client = self.clients.get(&client);
-        let Some(connection) = client.and_then(|client| client.connection.as_ref()) else {
+        let Some(connection) = self.connection(client) else {
             return Ok(());
         };
         // Without limits, a log and a trace the client does not matter.
@@ -81,16 +89,7 @@ impl RouterHost {
         if head.is_probe() {
             return Ok(());
         }
-        let address = if connection.is_proxy() {
-            let name = X_FORWARDED_FOR.as_bytes();
-            let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
-            let values = fields
-                .iter()
-                .filter_map(|f| std::str::from_utf8(f.value).ok());
-            connection.address(values)
-        } else {
-            connection.address(std::iter::empty())
-        };
+        let address = address(connection, request);
         call.address = Some(address);
         let fields = request.fields().map(|field| (field.name, field.value));
         call.head = self.shared.backend.call_log.begin(Some(address), fields);
@@ -100,4 +99,42 @@ impl RouterHost {
         }
         Ok(())
     }
+
+    fn connection(&self, client: Id) -> Option<&ClientConnection> {
+        self.clients.get(&client)?.connection.as_ref()
+    }
+
+    /// A request was refused before it became a call. `request` may lack fields.
+    pub(super) fn refused_unread(&self, client: Id, request: &Block, status: &Status) {
+        let backend = &self.shared.backend;
+        let method = backend.calls.method(RequestHead::new(request).path());
+        let code = status.code() as i32;
+        let calls = &backend.calls;
+        calls.observe_for(None, &method, code, Duration::ZERO, None);
+        if !backend.call_log.is_on() {
+            return;
+        }
+        let client = self.connection(client);
+        let client = client.map(|connection| address(connection, request));
+        let fields = request.fields().map(|field| (field.name, field.value));
+        let head = backend.call_log.begin(client, fields);
+        let call = FinishedCall {
+            method: method.name(),
+            status: code,
+            cause: MeshCause::of(status),
+            ..FinishedCall::default()
+        };
+        backend.call_log.end(head.as_deref(), &call);
+    }
+}
+
+/// The client behind a request, which a trusted proxy may name.
+fn address(connection: &ClientConnection, request: &Block) -> IpAddr {
+    if !connection.is_proxy() {
+        return connection.address(std::iter::empty());
+    }
+    let name = X_FORWARDED_FOR.as_bytes();
+    let fields: Vec<_> = request.fields().filter(|f| f.name == name).collect();
+    let values = fields.iter();
+    connection.address(values.filter_map(|f| std::str::from_utf8(f.value).ok()))
 }

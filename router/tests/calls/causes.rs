@@ -2,12 +2,13 @@
 
 use std::{net::SocketAddr, path::Path, time::Duration};
 
+use discovery::Discovery as _;
 use h2::Reason;
 use serde_json::Value;
 use testkit::{raw, until};
 use tokio::{net::TcpStream, task::JoinSet, time::sleep};
 
-use crate::world::{Instance, MESSAGE, Reply, SOON, World, call, port};
+use crate::world::{Instance, MESSAGE, Reply, SOON, World, call, port, registration};
 
 /// Service, method, metadata, and the cause.
 type Row<'a> = (&'a str, &'a str, &'a [(&'a str, &'a str)], Option<&'a str>);
@@ -123,6 +124,141 @@ async fn each_cause_is_written_down() {
         assert_eq!(line["cause"], expected, "{line}");
     }
     world.end().await;
+}
+
+/// The line of the call with this request ID, once it is there.
+async fn line_of(path: &Path, id: &str) -> Value {
+    until("the call is written down", SOON, async || {
+        let text = std::fs::read_to_string(path).unwrap_or_default();
+        let mut lines = text
+            .lines()
+            .filter_map(|line| serde_json::from_str(line).ok());
+        lines.find(|line: &Value| line["request_id"] == id)
+    })
+    .await
+}
+
+#[tokio::test]
+async fn an_answer_of_the_router_itself_has_a_cause() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let settings = [
+        ("access_log", path.to_str().unwrap()),
+        ("max_message_bytes", "1KiB"),
+        ("queue_timeout", "500ms"),
+    ];
+    let world = World::with(&settings).await;
+    let good = Instance::start(Reply::good()).await;
+    world.register("good", false, &[good.address]).await;
+    let mut raw = world.raw().await;
+    let (agents, garbage, large) = ("agentplatform.AgentService", &[0xff; 9][..], &[0; 2048][..]);
+    let headers = "v".repeat(100_000);
+    let metadata = ("x-large", &*headers);
+    let health = "grpc.health.v1.Health";
+    // Service, method, message, metadata, and the cause.
+    for (service, method, message, more, expected) in [
+        (health, "Check", &[][..], None, "own"),
+        (health, "Nope", &[], None, "own"),
+        (agents, "ListAgents", &[], None, "own"),
+        (agents, "RegisterAgent", &[], None, "own"),
+        ("mesh.v1.MeshService", "ListInstances", &[], None, "own"),
+        (
+            "grpc.reflection.v1.ServerReflection",
+            "ServerReflectionInfo",
+            &[],
+            None,
+            "own",
+        ),
+        (agents, "GetStatus", &[], None, "request"),
+        (agents, "ExecuteTask", garbage, None, "request"),
+        (
+            "t.S",
+            "BadTimeout",
+            &[],
+            Some(("grpc-timeout", "1s")),
+            "request",
+        ),
+        ("t.Nobody", "M", &[], None, "no_instance"),
+        (agents, "ListAgents", large, None, "limit:max_message_bytes"),
+        (
+            agents,
+            "ExecuteTask",
+            large,
+            None,
+            "limit:max_message_bytes",
+        ),
+        ("t.S", "M", &[], Some(metadata), "limit:max_header_bytes"),
+        (
+            agents,
+            "ListAgents",
+            &[],
+            Some(metadata),
+            "limit:max_header_bytes",
+        ),
+    ] {
+        let id = format!("{method}-{expected}-{}", more.is_some());
+        let mut fields = vec![("x-request-id", &*id)];
+        fields.extend(more);
+        let called = format!("/{service}/{method}");
+        let status = raw.call(&called, &fields, message).await.status;
+        let line = line_of(&path, &id).await;
+        assert_eq!(line["cause"], expected, "{line}: {status}");
+        assert_eq!(line["method"], format!("{service}/{method}"), "{line}");
+    }
+    // No line without a service has no cause.
+    let text = std::fs::read_to_string(&path).unwrap();
+    for line in text.lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(line["attempts"] != 0 || line["cause"].is_string(), "{line}");
+    }
+    world.end().await;
+}
+
+#[tokio::test]
+async fn calls_that_a_limit_or_a_drain_ends_are_told_by_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("access.log");
+    let settings = [
+        ("access_log", path.to_str().unwrap()),
+        ("client_rate", "1"),
+        ("drain_timeout", "300ms"),
+        ("silence", "60s"),
+    ];
+    let world = World::with(&settings).await;
+    let silent = Instance::start(Reply::good().after(Duration::from_secs(30))).await;
+    let at = registration("silent-0", "silent", false, silent.address);
+    world.memory.register(&at).await.unwrap();
+    let mut raw = world.raw().await;
+    let field = |id| [("x-request-id", id)];
+    until("a call is over the rate", SOON, async || {
+        let fields = field("fast");
+        let answer = raw.call("/grpc.health.v1.Health/Check", &fields, &[]).await;
+        (answer.status.code() == tonic::Code::ResourceExhausted).then_some(())
+    })
+    .await;
+    until("it is written down", SOON, async || {
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        text.contains("\"limit:client_rate\"").then_some(())
+    })
+    .await;
+    let watch = ("/grpc.health.v1.Health/Watch", "watch");
+    let mut open = Vec::new();
+    for (method, id) in [("/t.S/Never", "never"), watch] {
+        // Within the rate.
+        sleep(Duration::from_millis(1100)).await;
+        let fields = [("x-request-id", id), ("x-mesh-service", "silent")];
+        let fields = if id == "watch" { &fields[..1] } else { &fields };
+        open.push(raw.begin(method, fields, raw::frame(b""), true).await);
+    }
+    until("the instance has the call", SOON, async || {
+        (silent.calls() == 1).then_some(())
+    })
+    .await;
+    world.end().await;
+    for id in ["never", "watch"] {
+        let line = line_of(&path, id).await;
+        assert_eq!(line["cause"], "draining", "{line}");
+    }
 }
 
 #[tokio::test]

@@ -33,7 +33,9 @@ impl Runner {
         );
         let jobs = queue.open_for(context)?;
         let transport = match RouterKeys::from_config(config).mcp_router_addr {
-            Some(address) => Transport::router(&address).context("mcp_router_addr")?,
+            Some(address) => {
+                Transport::counted_router(&address, &context.mesh).context("mcp_router_addr")?
+            }
             None => Transport::Mesh(context.mesh.clone()),
         };
         let options = dynamic::DynamicOptions {

@@ -58,7 +58,7 @@ impl<H: Host> Engine<H> {
         }
         if block.is_truncated() {
             // It has cost no more than its bytes, and only itself.
-            let answer = self.host.headers_too_large(id);
+            let answer = self.host.headers_too_large(id, block);
             conn.headers(stream, &[answer.wire()], true);
             if end {
                 conn.remember(stream, Closed::Ended);

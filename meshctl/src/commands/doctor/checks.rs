@@ -9,6 +9,10 @@ mod file_limits;
 mod grpc_names;
 mod haproxy;
 mod instances;
+mod mcp_auth;
+mod mcp_keys;
+mod mcp_pins;
+mod mounts;
 mod reachable;
 mod ready;
 mod redis;
@@ -39,6 +43,10 @@ pub(super) const CHECKS: &[Check] = &[
     redis::CHECK,
     redis_eviction::CHECK,
     redis_aof::CHECK,
+    mcp_auth::CHECK,
+    mcp_keys::CHECK,
+    mounts::CHECK,
+    mcp_pins::CHECK,
     collector::CHECK,
     disks::CHECK,
     file_limits::CHECK,
