@@ -9,6 +9,9 @@ mod answer;
 mod audit;
 mod auth;
 mod call;
+mod describe;
+mod follow_mounts;
+mod follow_tasks;
 mod forward;
 mod front;
 mod guard;
@@ -19,8 +22,11 @@ mod listen;
 mod lists;
 mod methods;
 mod metrics;
+mod mount_session;
+mod mount_tasks;
 mod mounted;
 mod post;
+mod resources;
 mod scope;
 mod sessions;
 mod store;
@@ -45,6 +51,7 @@ use store::SessionStore;
 
 use crate::metrics::Metrics;
 
+pub(crate) use describe::document;
 pub(crate) use front::Front;
 
 /// How long a list waits for the first answer of the registry.

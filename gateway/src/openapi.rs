@@ -10,7 +10,7 @@ use utoipa::{
 };
 use work::KINDS;
 
-use crate::{endpoints, problem};
+use crate::{endpoints, mcp, problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -26,6 +26,7 @@ use crate::{endpoints, problem};
         (name = "runs", description = "Run workflows, follow their runs, and change them while they run."),
         (name = "approvals", description = "Decide what runs ask people."),
         (name = "mesh", description = "List the services of the mesh, and call any of their methods."),
+        (name = "mcp", description = "The mesh for clients of the Model Context Protocol."),
         (name = "short forms", description = "Other endpoints of the same queue, for scripts that use them."),
     ),
     components(schemas(problem::Problem, problem::FieldProblem)),
@@ -44,6 +45,7 @@ pub fn document() -> Document {
         }
     }
     add_kind_examples(&mut document);
+    document.merge(mcp::document());
     document
 }
 
@@ -167,7 +169,10 @@ mod tests {
         ids.dedup();
         let endpoints = endpoints::all().into_iter();
         let described = endpoints.filter(|endpoint| endpoint.document.is_some());
-        assert_eq!((ids.len(), count), (count, described.count()));
+        // MCP has no rows in the table of endpoints: its messages go their own way.
+        let of_mcp = ids.iter().filter(|id| id.starts_with("mcp")).count();
+        assert_eq!(of_mcp, 4);
+        assert_eq!((ids.len(), count), (count, described.count() + of_mcp));
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {
             assert!(submit[status].is_object(), "{status}");

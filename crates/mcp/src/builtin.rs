@@ -142,6 +142,7 @@ pub fn called(
         Some(_) => return refused("arguments: give an object"),
     };
     if let Some(other) = arguments.keys().next() {
+        let other = crate::status::cut(other, 100);
         let text = format!("there is no field {other:?}: give name and arguments");
         return refused(&text);
     }

@@ -6,6 +6,7 @@
 mod about;
 mod build;
 mod follow;
+pub mod forward;
 mod keys;
 mod methods;
 mod mounts;
@@ -35,7 +36,7 @@ use crate::{ToolKeys, schema::SchemaOptions};
 use build::Builder;
 use follow::Follower;
 use publish::Publisher;
-use sets::DescriptorSets;
+use sets::FollowedSets;
 
 /// The settings of services: which of their methods are tools.
 pub trait ToolSettingsSource: std::fmt::Debug + Send + Sync + 'static {
@@ -91,7 +92,7 @@ impl Catalog {
     ) -> anyhow::Result<Arc<Self>> {
         let builder = Builder {
             directory: Arc::clone(directory),
-            sets: Arc::new(DescriptorSets::read(&keys.mcp_descriptor_sets)?),
+            sets: Arc::new(FollowedSets::read(&keys.mcp_descriptor_sets)?),
             pools: Arc::default(),
             schema,
         };

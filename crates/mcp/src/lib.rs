@@ -42,5 +42,5 @@ pub use dynamic::PreparedCall;
 pub use keys::ToolKeys;
 pub use mounted::MountClient;
 pub use result::{CallError, CallOutcome, Content, JsonText, ToolResult};
-pub use tasks::{TaskView, Tasks};
+pub use tasks::{TaskFollower, TaskView, Tasks};
 pub use tool::{Annotations, MeshTool, ToolDefinition, ToolTarget};

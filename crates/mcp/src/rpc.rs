@@ -19,6 +19,8 @@ pub use write::{error_bytes, notification_bytes, request_bytes, response_bytes};
 
 /// Messages in one batch, at most.
 const MAX_BATCH: usize = 100;
+/// The longest message of an error of ours, bytes.
+const MAX_MESSAGE: usize = 1000;
 /// Levels of arrays and objects within one message, at most.
 pub const MAX_NESTING: usize = 64;
 
@@ -115,12 +117,18 @@ impl From<crate::CallError> for RpcError {
 }
 
 impl RpcError {
-    /// An error without details.
+    /// An error without details. A message that repeats too much of a request is cut.
     #[must_use]
     pub fn new(code: i32, message: impl Into<String>) -> Self {
+        let mut message = message.into();
+        let kept = crate::status::cut(&message, MAX_MESSAGE).len();
+        if kept < message.len() {
+            message.truncate(kept);
+            message.push('…');
+        }
         Self {
             code,
-            message: message.into(),
+            message,
             data: None,
             id: None,
         }
@@ -430,6 +438,13 @@ mod tests {
         assert_eq!(parse(b"\xff").unwrap_err().code, code::PARSE_ERROR);
         let told = parse(br#"{"jsonrpc":"1.0","id":"x","method":"ping"}"#).unwrap_err();
         assert_eq!(told.id.unwrap().get(), "\"x\"");
+    }
+
+    #[test]
+    fn an_error_repeats_little_of_its_request() {
+        let error = RpcError::params(format!("unknown: {}", "é".repeat(1 << 20)));
+        assert!(error.message.len() < 1010 && error.message.ends_with('…'));
+        assert_eq!(RpcError::params("short").message, "short");
     }
 
     #[test]

@@ -1,7 +1,9 @@
 //! Calls that take long, as durable jobs: they go on when the client, the gateway or the runner goes
 //! away. A client that knows tasks gets one; another gets a result that names the job.
 
+mod follow;
 mod id;
+mod runs;
 mod view;
 
 use std::{sync::Arc, time::Duration};
@@ -17,6 +19,7 @@ use crate::{
     call::{Form, Request, Ticker},
     status::{failure, too_large},
 };
+pub use follow::TaskFollower;
 use id::TaskId;
 pub use view::TaskView;
 

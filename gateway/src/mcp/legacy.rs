@@ -16,7 +16,7 @@ use super::{
     McpServer,
     answer::{self, SESSION_ID, named_event},
     headers,
-    methods::{Asker, takes_tasks},
+    methods::{Asker, shown, takes_tasks},
     post::{Takes, belongs, not_found},
     scope::{self, Scope},
     sessions::Session,
@@ -49,6 +49,9 @@ impl McpServer {
         if let Some(service) = &asker.scope.service {
             // A mounted server shakes hands by itself.
             if let Some(mount) = self.mount(&asker.scope).await {
+                if !Self::may_begin(asker, &mount) {
+                    return answer::error(StatusCode::NOT_FOUND, id, &no_service(service));
+                }
                 return self
                     .mounted_initialize(asker, &mount, session, request, bytes)
                     .await;
@@ -73,7 +76,15 @@ impl McpServer {
 
     /// Opens a session, and keeps it where other gateways find it.
     pub(super) async fn admit(&self, session: Session) -> Result<Arc<Session>, Response> {
-        let session = self.sessions.open(session).map_err(|()| {
+        let session = Arc::new(session);
+        self.insert(&session)?;
+        self.keep(&session).await;
+        Ok(session)
+    }
+
+    /// Adds a session to those that are open here.
+    pub(super) fn insert(&self, session: &Arc<Session>) -> Result<(), Response> {
+        self.sessions.insert(session).map_err(|()| {
             self.metrics.refuse("full");
             let text = "mcp_max_sessions sessions are open and busy: try again later";
             answer::error(
@@ -81,15 +92,13 @@ impl McpServer {
                 None,
                 &RpcError::internal(text),
             )
-        })?;
-        self.keep(&session).await;
-        Ok(session)
+        })
     }
 
     /// Keeps a session where other gateways find it.
     pub(super) async fn keep(&self, session: &Session) {
         if let Some(store) = &self.store
-            && session.mount.is_none()
+            && session.can_move()
         {
             let record = session.record(self.sessions.gateway());
             store.put(&session.id, &record, self.sessions.idle()).await;
@@ -107,7 +116,7 @@ impl McpServer {
 
     /// `GET /mcp`: the stream of a session.
     pub(super) async fn stream(self: &Arc<Self>, scope: Scope, parts: request::Parts) -> Response {
-        let asker = match self.asker(scope.clone(), &parts).await {
+        let asker = match self.asker(scope, &parts).await {
             Ok(asker) => asker,
             Err(refusal) => return refusal,
         };
@@ -127,7 +136,7 @@ impl McpServer {
             }
             Err(answer) => return answer,
         };
-        self.session_stream(&session, scope, None)
+        self.session_stream(&session, asker, None)
     }
 
     /// `DELETE /mcp`: the end of a session.
@@ -144,13 +153,18 @@ impl McpServer {
             }
             Err(error) => return answer::error(StatusCode::BAD_REQUEST, None, &error),
         };
-        let session = match self.session_of(&parts, &asker, &Bytes::new()).await {
-            Ok(Some(session)) => session,
-            Ok(None) => return session_gone(),
-            Err(answer) => return answer,
-        };
-        drop(session);
-        self.sessions.close(&id);
+        match self.sessions.get(&id) {
+            Some(session) if session.caller.as_ref() == asker.caller() => {
+                self.sessions.close_this(&session);
+            }
+            // The one of another caller does not exist for this one.
+            Some(_) => return session_gone(),
+            None => {
+                if let Err(answer) = self.ends_here(&id, &parts, &asker).await {
+                    return answer;
+                }
+            }
+        }
         if let Some(store) = &self.store {
             store.remove(&id).await;
         }
@@ -187,12 +201,10 @@ impl McpServer {
     ) -> Result<Arc<Session>, Response> {
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => Box::pin(self.session_elsewhere(id, parts, body)).await?,
+            None => Box::pin(self.session_elsewhere(id, parts, asker, body)).await?,
         };
         // The one of another caller does not exist for this one.
-        let is_delete = parts.method == http::Method::DELETE;
-        let same = session.caller.as_deref() == asker.caller().map(|caller| &**caller);
-        if same && (is_delete || belongs(&session, asker)) {
+        if belongs(&session, asker) {
             if let Some(store) = &self.store {
                 store.touch(&session, self.sessions.idle());
             }
@@ -222,22 +234,25 @@ impl McpServer {
             return answer::error(StatusCode::NOT_FOUND, None, &error);
         }
         if let Some(mount) = self.mount(&scope).await {
-            match self.mounted_session(&asker, &mount).await {
+            if !Self::may_begin(&asker, &mount) {
+                let error = no_service(&mount.service);
+                return answer::error(StatusCode::NOT_FOUND, None, &error);
+            }
+            match self.mounted_session(&mount, asker.caller()).await {
                 Ok(mount) => session.mount = Some(mount),
                 Err(refusal) => return refusal,
             }
         }
         // Its stream is its life, so no other gateway goes on with it.
-        let Ok(session) = self.sessions.open(session) else {
-            self.metrics.refuse("full");
-            let error = RpcError::internal("too many sessions are open: try again later");
-            return answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error);
-        };
+        let session = Arc::new(session);
+        if let Err(refusal) = self.insert(&session) {
+            return refusal;
+        }
         self.pump(&session);
         let path = format!("/messages?session_id={}", session.id);
         self.session_stream(
             &session,
-            scope,
+            asker,
             Some(named_event("endpoint", path.as_bytes())),
         )
     }
@@ -264,12 +279,14 @@ impl McpServer {
         };
         let session = match self.sessions.get(id) {
             Some(session) => session,
-            None => match self.session_elsewhere(id, &parts, &bytes).await {
+            None => match self.session_elsewhere(id, &parts, &asker, &bytes).await {
                 Ok(session) => session,
                 Err(answer) => return answer,
             },
         };
-        if session.caller.as_deref() != asker.caller().map(|caller| &**caller) {
+        // One without such a stream could not be answered.
+        let same = session.caller.as_deref() == asker.caller().map(|caller| &**caller);
+        if !same || !session.is_old() {
             return session_gone();
         }
         asker.scope = Scope {
@@ -303,7 +320,7 @@ impl McpServer {
             return;
         };
         if let Some(mount) = &session.mount {
-            mount.send(bytes, None).await;
+            self.old_mounted(&asker, &session, mount, bytes).await;
             return;
         }
         let Some(stream) = session.sender() else {
@@ -339,6 +356,11 @@ impl McpServer {
             Message::Response(_) => {}
         }
     }
+}
+
+/// A service that a caller does not see does not exist for it.
+fn no_service(name: &str) -> RpcError {
+    RpcError::params(format!("no service is called {:?}", shown(name)))
 }
 
 /// The messages of a batch, each for itself.

@@ -145,7 +145,7 @@ impl McpServer {
         let followed = json!({"_meta": meta, "notifications": filter.followed()});
         let first = notification_bytes("notifications/subscriptions/acknowledged", &followed);
         let (send, receive) = mpsc::channel(WAITING);
-        let (server, scope) = (Arc::clone(self), asker.scope.clone());
+        let (server, asker) = (Arc::clone(self), asker.clone());
         let changes = self.catalog.changes();
         let last = ended(id);
         let work = Box::pin(async move {
@@ -159,8 +159,17 @@ impl McpServer {
             ];
             let resources = || filter.resource_subscriptions.iter().cloned();
             let to = Listener::Subscription(send, meta);
-            let followed = follow(changes, &scope, wanted, resources, &to);
-            draining.run_until_cancelled(followed).await;
+            let mounted = server.follow_mounts(&asker, resources, None, &to);
+            let tasks = server.follow_tasks(&asker, &filter.task_ids, &to);
+            let followed = follow(changes, &asker.scope, wanted, resources, &to);
+            let all = async {
+                tokio::select! {
+                    () = followed => {}
+                    () = mounted => {}
+                    () = tasks => {}
+                }
+            };
+            draining.run_until_cancelled(all).await;
             Some(last)
         });
         Events::new(receive, work, self.quiet)
@@ -172,7 +181,7 @@ impl McpServer {
     pub(super) fn session_stream(
         self: &Arc<Self>,
         session: &Arc<Session>,
-        scope: Scope,
+        asker: Asker,
         first: Option<Bytes>,
     ) -> Response {
         let permit = match self.listener() {
@@ -199,9 +208,12 @@ impl McpServer {
             }
             let resources = || session.resources.lock().clone().into_iter();
             let to = Listener::Session(Arc::clone(session));
-            let followed = follow(changes, &scope, [true; 3], resources, &to);
+            let changed = Some(&session.follows);
+            let mounted = server.follow_mounts(&asker, resources, changed, &to);
+            let followed = follow(changes, &asker.scope, [true; 3], resources, &to);
             tokio::select! {
                 () = followed => {}
+                () = mounted => {}
                 () = draining.cancelled() => {}
                 () = session.ended.cancelled() => {}
             }
@@ -224,16 +236,17 @@ pub(super) fn ended(id: &RawValue) -> Bytes {
 }
 
 /// Ends a session of 2024-11-05, which lives as long as its stream.
-struct EndOfSession<'a>(&'a McpServer, &'a Session);
+struct EndOfSession<'a>(&'a McpServer, &'a Arc<Session>);
 
 impl Drop for EndOfSession<'_> {
     fn drop(&mut self) {
-        self.0.sessions.close(&self.1.id);
+        self.0.sessions.close_this(self.1);
     }
 }
 
 /// Who is told of changes.
-enum Listener {
+#[derive(Clone)]
+pub(super) enum Listener {
     Subscription(mpsc::Sender<Bytes>, Map<String, Value>),
     Session(Arc<Session>),
 }
@@ -248,6 +261,21 @@ impl Listener {
                 true
             }
         }
+    }
+
+    /// A resource has changed. Whether it still listens.
+    pub(super) async fn tell_updated(&self, uri: String) -> bool {
+        self.tell(&News::Resource(uri)).await
+    }
+
+    /// A task has changed: what `tasks/get` would say.
+    pub(super) async fn tell_task(&self, mut task: Map<String, Value>) -> bool {
+        let Self::Subscription(send, meta) = self else {
+            return false;
+        };
+        task.insert("_meta".to_owned(), meta.clone().into());
+        let message = notification_bytes("notifications/tasks", &task);
+        send.send(message).await.is_ok()
     }
 }
 
@@ -300,6 +328,9 @@ impl Filter {
         if !self.resource_subscriptions.is_empty() {
             let uris = json!(self.resource_subscriptions);
             followed.insert("resourceSubscriptions".to_owned(), uris);
+        }
+        if !self.task_ids.is_empty() {
+            followed.insert("taskIds".to_owned(), json!(self.task_ids));
         }
         followed.into()
     }

@@ -184,10 +184,11 @@ impl Lists {
                     grant.is_none_or(|grant| grant.sees(tool))
                         && (!searches || self.always.contains(&tool.name))
                 });
+                // A mounted server answers for itself.
                 let own = self
                     .builtins
                     .iter()
-                    .filter(|tool| searches == is_search(tool));
+                    .filter(|tool| !view.mount && searches == is_search(tool));
                 let mut entries: Vec<_> = own
                     .chain(shown)
                     .map(|tool| (tool.name.clone(), tool.json.clone()))

@@ -93,6 +93,9 @@ pub(crate) struct Filter {
     pub(crate) resources_list_changed: bool,
     #[serde(default)]
     pub(crate) resource_subscriptions: Vec<String>,
+    /// Tasks of the caller.
+    #[serde(default)]
+    pub(crate) task_ids: Vec<String>,
 }
 
 impl From<RpcError> for Failure {
@@ -118,13 +121,13 @@ impl Asker {
         self.grant.as_ref().map(|grant| &grant.caller)
     }
 
-    fn may_read(&self) -> Result<(), Denial> {
+    pub(super) fn may_read(&self) -> Result<(), Denial> {
         self.grant.as_ref().map_or(Ok(()), |grant| grant.may_read())
     }
 }
 
 /// A result of ours. Since 2026-07-28 it says that it is complete.
-fn result(era: Era, mut result: Value) -> Result<Done, Failure> {
+pub(super) fn result(era: Era, mut result: Value) -> Result<Done, Failure> {
     if era.is_modern()
         && let Some(fields) = result.as_object_mut()
     {
@@ -195,13 +198,14 @@ impl McpServer {
             ("resources/unsubscribe", Era::Legacy(_)) => self.subscribe(asker, params, false).await,
             ("subscriptions/listen", Era::Modern) => {
                 asker.may_read()?;
-                return self.filter(asker, params).await.map(Started::Listen);
+                let filter = self.filter(asker, params, meta).await;
+                return filter.map(Started::Listen);
             }
             ("resources/read", _) => return self.read(asker, params).await,
-            ("prompts/get", _) => self.prompt(asker, params).await,
+            ("prompts/get", _) => return self.prompt(asker, request, params).await,
             ("completion/complete", _) => return self.complete(asker, request).await,
             ("tasks/get" | "tasks/update" | "tasks/cancel", Era::Modern) => {
-                return self.task(asker, &request.method, params, meta).await;
+                return self.task(asker, request, params, meta).await;
             }
             _ => Err(RpcError::method(&request.method).into()),
         };
@@ -247,132 +251,13 @@ impl McpServer {
         Ok(Done::Text(Bytes::from_static(b"{}")))
     }
 
-    async fn subscribe(
-        &self,
-        asker: &Asker,
-        params: &Params<'_>,
-        is_on: bool,
-    ) -> Result<Done, Failure> {
-        let uri = params.uri()?;
-        let Some(session) = &asker.session else {
-            return Err(RpcError::params("a subscription needs a session").into());
-        };
-        if is_on {
-            asker.may_read()?;
-            let view = self.view(&asker.scope).await?;
-            let known = view.resource(&uri);
-            if known.is_none_or(|it| !self.sees(asker, &it.service)) {
-                return Err(unknown_resource(asker.era, &uri).into());
-            }
-            let mut resources = session.resources.lock();
-            if resources.len() >= super::sessions::MAX_RESOURCES {
-                return Err(RpcError::params("the session follows too many resources").into());
-            }
-            resources.insert(uri.into_owned());
-        } else {
-            session.resources.lock().remove(&*uri);
-        }
-        self.keep(session).await;
-        Ok(Done::Text(Bytes::from_static(b"{}")))
-    }
-
-    fn sees(&self, asker: &Asker, service: &str) -> bool {
+    pub(super) fn sees(&self, asker: &Asker, service: &str) -> bool {
         let grant = asker.grant.as_ref();
         grant.is_none_or(|grant| grant.sees_service(service, service))
     }
 
-    async fn filter(&self, asker: &Asker, params: &Params<'_>) -> Result<Filter, Failure> {
-        let Some(raw) = params.notifications else {
-            return Err(RpcError::params("params.notifications is missing").into());
-        };
-        let read: Result<Filter, _> = serde_json::from_str(raw.get());
-        let mut filter =
-            read.map_err(|error| RpcError::params(format!("params.notifications: {error}")))?;
-        let view = self.view(&asker.scope).await?;
-        let uris = &mut filter.resource_subscriptions;
-        uris.truncate(super::sessions::MAX_RESOURCES);
-        uris.retain(|uri| {
-            view.resource(uri)
-                .is_some_and(|it| self.sees(asker, &it.service))
-        });
-        Ok(filter)
-    }
-
-    async fn read(
-        self: &Arc<Self>,
-        asker: &Asker,
-        params: &Params<'_>,
-    ) -> Result<Started, Failure> {
-        asker.may_read()?;
-        let uri = params.uri()?.into_owned();
-        let view = self.view(&asker.scope).await?;
-        if let Some(known) = view.resource(&uri)
-            && !self.sees(asker, &known.service)
-        {
-            return Err(unknown_resource(asker.era, &uri).into());
-        }
-        let (server, asker) = (Arc::clone(self), asker.clone());
-        Ok(Started::Later(Box::pin(async move {
-            let head = server.call_head(&asker);
-            let read = mcp::resources::read(&view, &server.calls, &uri, head).await;
-            let mut answer = read.map_err(|error| match error.code {
-                code::RESOURCE_NOT_FOUND | code::INVALID_PARAMS => {
-                    unknown_resource(asker.era, &uri)
-                }
-                _ => error.into(),
-            })?;
-            answer["ttlMs"] = 0.into();
-            answer["cacheScope"] = server.cache_scope().into();
-            if asker.era.is_modern() {
-                answer["resultType"] = "complete".into();
-            }
-            Ok(answer.to_string().into())
-        })))
-    }
-
-    async fn prompt(&self, asker: &Asker, params: &Params<'_>) -> Result<Done, Failure> {
-        asker.may_read()?;
-        let name = params.name()?;
-        let view = self.view(&asker.scope).await?;
-        let known = view.prompt(&name);
-        if known.is_none_or(|it| !self.sees(asker, &it.service)) {
-            let text = format!("no prompt is called {:?}", shown(&name));
-            return Err(RpcError::params(text).into());
-        }
-        let arguments = params.arguments()?;
-        result(asker.era, mcp::prompts::get(&view, &name, &arguments)?)
-    }
-
-    async fn complete(
-        self: &Arc<Self>,
-        asker: &Asker,
-        request: &Request<'_>,
-    ) -> Result<Started, Failure> {
-        asker.may_read()?;
-        let params = request.params.map_or("{}", RawValue::get);
-        let params: Value = serde_json::from_str(params)
-            .map_err(|error| RpcError::params(format!("params: {error}")))?;
-        for (member, field) in [("ref", "type"), ("argument", "name"), ("argument", "value")] {
-            if !params[member][field].is_string() {
-                let text = format!("params.{member}.{field} must be a string");
-                return Err(RpcError::params(text).into());
-            }
-        }
-        let view = self.view(&asker.scope).await?;
-        let (server, asker) = (Arc::clone(self), asker.clone());
-        Ok(Started::Later(Box::pin(async move {
-            let head = server.call_head(&asker);
-            let completed = mcp::resources::complete(&view, &server.calls, &params, head);
-            let mut answer = completed.await?;
-            if asker.era.is_modern() {
-                answer["resultType"] = "complete".into();
-            }
-            Ok(answer.to_string().into())
-        })))
-    }
-
     /// How a call is sent that reads what a resource says.
-    fn call_head(&self, asker: &Asker) -> CallHead {
+    pub(super) fn call_head(&self, asker: &Asker) -> CallHead {
         CallHead {
             timeout: Some(READ_TIMEOUT),
             metadata: self.call_metadata(asker, &Meta::default()),
@@ -381,7 +266,7 @@ impl McpServer {
     }
 
     /// Who may keep what is answered.
-    fn cache_scope(&self) -> &'static str {
+    pub(super) fn cache_scope(&self) -> &'static str {
         if self.access.is_open() {
             "public"
         } else {
@@ -392,10 +277,11 @@ impl McpServer {
     async fn task(
         self: &Arc<Self>,
         asker: &Asker,
-        method: &str,
+        request: &Request<'_>,
         params: &Params<'_>,
         meta: &Meta<'_>,
     ) -> Result<Started, Failure> {
+        let method = &*request.method;
         if !takes_tasks(meta.capabilities) {
             let text = format!("{method} needs the client capability {TASKS_EXTENSION}");
             let required = json!({"requiredCapabilities": {"extensions": {TASKS_EXTENSION: {}}}});
@@ -404,6 +290,9 @@ impl McpServer {
                 .into());
         }
         let id = params.task_id()?.into_owned();
+        if let Some(started) = self.mounted_task(asker, request, &id).await? {
+            return Ok(started);
+        }
         let (server, caller) = (Arc::clone(self), asker.caller().cloned());
         let method = method.to_owned();
         Ok(Started::Later(Box::pin(async move {
@@ -434,14 +323,4 @@ pub(crate) fn takes_tasks(capabilities: Option<&RawValue>) -> bool {
             && serde_json::from_str::<Capabilities>(raw.get())
                 .is_ok_and(|it| it.extensions.contains_key(TASKS_EXTENSION))
     })
-}
-
-/// There is no such resource.
-fn unknown_resource(era: Era, uri: &str) -> RpcError {
-    let code = match era {
-        Era::Modern => code::INVALID_PARAMS,
-        Era::Legacy(_) => code::RESOURCE_NOT_FOUND,
-    };
-    let uri = shown(uri);
-    RpcError::new(code, "resource not found").with_data(json!({ "uri": uri }))
 }

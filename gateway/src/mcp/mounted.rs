@@ -1,44 +1,43 @@
 //! `/mcp/{mount}`: messages of a mounted MCP server, unchanged. The mount crosses eras; here the headers
-//! are checked, and a legacy session holds its stream to one mount.
+//! are checked. What clients with a session send is in `mount_session`.
 
-use std::{collections::HashMap, sync::Arc};
+use std::sync::Arc;
 
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use mcp::{
     CatalogView,
-    rpc::{self, Message, Request, RpcError, code, error_bytes, id_key},
+    rpc::{self, Message, Request, RpcError, code, error_bytes},
 };
-use parking_lot::Mutex;
-use proto::mesh::v1::McpMessage;
 use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::mpsc;
-use tonic::{Streaming, metadata::MetadataMap};
+use tonic::metadata::MetadataMap;
 
 use super::{
     McpServer,
     answer::{self, Events},
     audit::Operation,
-    auth::Denial,
+    auth::{Denial, Grant},
     call::Permit,
     headers,
-    legacy::{name_session, session_gone},
+    lists::{Kind, Wanted},
     methods::{Asked, Asker},
+    mount_tasks::with_mark,
     post::{Takes, status},
     scope::Scope,
-    sessions::Session,
 };
 
 /// Messages of one request that may wait for its client.
-const WAITING: usize = 64;
+pub(super) const WAITING: usize = 64;
 /// Metadata that names the caller.
 const CALLER: &str = "x-mesh-caller";
 
 /// A mounted server.
 pub(crate) struct Mount {
     /// Its Consul name.
-    service: Arc<str>,
+    pub(super) service: Arc<str>,
+    public_id: String,
     view: Arc<CatalogView>,
 }
 
@@ -48,63 +47,6 @@ pub(crate) struct Exchange<'a> {
     pub(crate) takes: Takes,
     pub(crate) operation: Operation,
     pub(crate) permit: Option<Permit>,
-}
-
-/// The session with a mounted server that a session of ours stands for.
-#[derive(Debug)]
-pub(crate) struct MountSession {
-    /// Its messages, until a task reads them.
-    from: Mutex<Option<Streaming<McpMessage>>>,
-    to: mpsc::Sender<McpMessage>,
-    /// Who waits for what belongs to a request.
-    waiting: Mutex<HashMap<Box<str>, mpsc::Sender<Bytes>>>,
-}
-
-/// A request that waits, until this is dropped.
-struct Waiting {
-    session: Arc<Session>,
-    key: Box<str>,
-}
-
-impl Drop for Waiting {
-    fn drop(&mut self) {
-        if let Some(mount) = &self.session.mount {
-            mount.waiting.lock().remove(&self.key);
-        }
-    }
-}
-
-impl MountSession {
-    /// Sends a message to the server. What comes for a request goes to who waits for it.
-    pub(crate) async fn send(
-        &self,
-        message: Bytes,
-        waiting: Option<(Box<str>, mpsc::Sender<Bytes>)>,
-    ) -> bool {
-        if let Some((key, sender)) = waiting {
-            self.waiting.lock().insert(key, sender);
-        }
-        let message = McpMessage {
-            message: message.into(),
-            related_request: Vec::new(),
-        };
-        self.to.send(message).await.is_ok()
-    }
-
-    /// Who waits for a message of the server: by the request that it answers or belongs to.
-    fn recipient(&self, message: &McpMessage) -> (Option<mpsc::Sender<Bytes>>, bool) {
-        let answered = match rpc::parse_one(&message.message) {
-            Ok(Message::Response(response)) => Some(id_key(response.id)),
-            _ => None,
-        };
-        let mut waiting = self.waiting.lock();
-        if let Some(key) = answered {
-            return (waiting.remove(&key), true);
-        }
-        let related: Option<&RawValue> = serde_json::from_slice(&message.related_request).ok();
-        let sender = related.and_then(|id| waiting.get(&id_key(id)).cloned());
-        (sender, false)
-    }
 }
 
 impl McpServer {
@@ -117,13 +59,14 @@ impl McpServer {
         let service = services.find(|it| &*it.name == id || it.public_id == id)?;
         Some(Mount {
             service: Arc::clone(&service.name),
+            public_id: service.public_id.clone(),
             view,
         })
     }
 
-    fn metadata(asker: &Asker) -> MetadataMap {
+    pub(super) fn metadata(caller: Option<&Arc<str>>) -> MetadataMap {
         let mut metadata = MetadataMap::new();
-        if let Some(caller) = asker.caller().and_then(|caller| caller.parse().ok()) {
+        if let Some(caller) = caller.and_then(|caller| caller.parse().ok()) {
             metadata.insert(CALLER, caller);
         }
         if let Some(context) = telemetry::TraceContext::current()
@@ -151,25 +94,46 @@ impl McpServer {
             exchange.operation.end("-32600");
             return bad(&RpcError::new(code::INVALID_REQUEST, text));
         }
-        match self.may_exchange(asker, &mount.view, headers, asked) {
+        match self.may_exchange(asker, mount, headers, asked) {
             Ok(permit) => exchange.permit = permit,
             Err(Refused::Rpc(error)) => return bad(&error),
             Err(Refused::Denied(denial)) => return self.deny(&denial),
+        }
+        if let Some(page) = self.own_page(asker, mount, asked) {
+            exchange.operation.end("ok");
+            return match page {
+                Ok(page) => answer::cached(id, &page),
+                Err(error) => bad(&error),
+            };
         }
         self.mounted_call(asker, &mount.service, bytes.clone(), exchange)
             .await
     }
 
     /// Whether a request may go to a mount.
-    fn may_exchange(
+    pub(super) fn may_exchange(
         &self,
         asker: &Asker,
-        view: &Arc<CatalogView>,
+        mount: &Mount,
         headers: &HeaderMap,
         asked: Asked<'_>,
     ) -> Result<Option<Permit>, Refused> {
+        let view = &mount.view;
         if let Some(grant) = &asker.grant {
             grant.may_read()?;
+            let sees_all = grant.sees_service(&mount.service, &mount.public_id);
+            if !sees_all && !may_enter(grant, mount) {
+                let name = asker.scope.service.as_deref().unwrap_or_default();
+                let name = super::methods::shown(name);
+                return Err(RpcError::params(format!("no service is called {name:?}")).into());
+            }
+            // Of a service of which it sees some tools only, the rest is not for it.
+            let is_more = OF_SERVICE
+                .iter()
+                .any(|begin| asked.request.method.starts_with(begin));
+            if !sees_all && is_more {
+                return Err(RpcError::method(&asked.request.method).into());
+            }
         }
         if asked.request.method != "tools/call" {
             return Ok(None);
@@ -186,7 +150,7 @@ impl McpServer {
             if !params.is_empty() && asker.era.is_modern() {
                 headers::check_params(headers, &params, &asked.params.arguments()?)?;
             }
-        } else if asker.grant.as_ref().is_some_and(|grant| grant.filters()) {
+        } else if asker.grant.as_ref().is_some_and(|it| !it.may_call_all()) {
             let name = super::methods::shown(&name);
             return Err(RpcError::params(format!("unknown tool: {name}")).into());
         }
@@ -196,6 +160,37 @@ impl McpServer {
                 super::methods::Failure::Rpc(error) => Refused::Rpc(error),
                 super::methods::Failure::Denied(denial) => Refused::Denied(denial),
             })
+    }
+
+    /// Whether a caller may begin a session with a mount.
+    pub(super) fn may_begin(asker: &Asker, mount: &Mount) -> bool {
+        asker.grant.as_ref().is_none_or(|grant| {
+            grant.sees_service(&mount.service, &mount.public_id) || may_enter(grant, mount)
+        })
+    }
+
+    /// The list of tools for who does not see all of them: its server knows nothing of that.
+    pub(super) fn own_page(
+        &self,
+        asker: &Asker,
+        mount: &Mount,
+        asked: Asked<'_>,
+    ) -> Option<Result<Bytes, RpcError>> {
+        let grant = asker.grant.as_deref().filter(|grant| grant.filters())?;
+        if asked.request.method != "tools/list" {
+            return None;
+        }
+        let page = asked.params.cursor().and_then(|cursor| {
+            let wanted = Wanted {
+                kind: Kind::Tools,
+                listing: None,
+                is_modern: asker.era.is_modern(),
+                cursor: cursor.as_deref(),
+                grant: Some(grant),
+            };
+            self.lists.page(&mount.view, &wanted)
+        });
+        Some(page)
     }
 
     /// One request of the modern era: its messages until its answer.
@@ -214,7 +209,7 @@ impl McpServer {
         } = exchange;
         let called = self
             .mounts
-            .call(service, message, Self::metadata(asker))
+            .call(service, message, Self::metadata(asker.caller()))
             .await;
         let mut messages = match called {
             Ok(messages) => messages,
@@ -223,10 +218,14 @@ impl McpServer {
                 return answer::error(StatusCode::OK, Some(id), &unavailable(service, &error));
             }
         };
+        let is_among_all = asker.scope.service.is_none();
         // What comes before the answer needs a stream to go into.
         let first = loop {
             match messages.message().await {
-                Ok(Some(message)) => {
+                Ok(Some(mut message)) => {
+                    if is_among_all {
+                        message.message = with_mark(message.message, service);
+                    }
                     let (is_answer, http) = answers(&message.message, asker);
                     if is_answer {
                         operation.end(if http == StatusCode::OK {
@@ -262,7 +261,11 @@ impl McpServer {
                 loop {
                     match messages.message().await {
                         Ok(Some(message)) if rpc_answer(&message.message) => {
-                            return Some(message.message.into());
+                            return Some(if is_among_all {
+                                with_mark(message.message, &service).into()
+                            } else {
+                                message.message.into()
+                            });
                         }
                         Ok(Some(message)) => {
                             if send.send(message.message.into()).await.is_err() {
@@ -295,183 +298,18 @@ impl McpServer {
             .beginning(Some(&first))
             .response()
     }
+}
 
-    /// Opens the session with a mounted server.
-    pub(super) async fn mounted_session(
-        &self,
-        asker: &Asker,
-        mount: &Mount,
-    ) -> Result<MountSession, Response> {
-        let connected = self
-            .mounts
-            .connect(&mount.service, Self::metadata(asker))
-            .await;
-        let (to, from) = connected.map_err(|error| {
-            let error = unavailable(&mount.service, &error);
-            answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error)
-        })?;
-        Ok(MountSession {
-            from: Mutex::new(Some(from)),
-            to,
-            waiting: Mutex::default(),
-        })
-    }
+/// What belongs to a service as a whole, and to none of its tools.
+const OF_SERVICE: [&str; 4] = ["resources/", "prompts/", "completion/", "subscriptions/"];
 
-    /// `initialize` of a mounted server: its answer is its own.
-    pub(super) async fn mounted_initialize(
-        self: &Arc<Self>,
-        asker: &Asker,
-        mount: &Mount,
-        mut session: Session,
-        request: &Request<'_>,
-        bytes: &Bytes,
-    ) -> Response {
-        match self.mounted_session(asker, mount).await {
-            Ok(mount) => session.mount = Some(mount),
-            Err(refusal) => return refusal,
-        }
-        let session = match self.admit(session).await {
-            Ok(session) => session,
-            Err(refusal) => return refusal,
-        };
-        self.pump(&session);
-        let key = id_key(request.id);
-        let (send, mut receive) = mpsc::channel(WAITING);
-        if let Some(opened) = &session.mount {
-            opened.send(bytes.clone(), Some((key.clone(), send))).await;
-        }
-        let _waiting = Waiting {
-            session: Arc::clone(&session),
-            key,
-        };
-        while let Some(message) = receive.recv().await {
-            if rpc_answer(&message) {
-                let mut answer = answer::json(StatusCode::OK, message);
-                name_session(&mut answer, &session);
-                return answer;
-            }
-        }
-        self.sessions.close(&session.id);
-        let error = RpcError::internal(format!("the server of {} has gone away", mount.service));
-        answer::error(StatusCode::SERVICE_UNAVAILABLE, Some(request.id), &error)
-    }
-
-    /// Takes the messages of a mounted server to who waits for them, as long as the session lives.
-    pub(super) fn pump(self: &Arc<Self>, session: &Arc<Session>) {
-        let Some(mut from) = session
-            .mount
-            .as_ref()
-            .and_then(|mount| mount.from.lock().take())
-        else {
-            return;
-        };
-        let (server, session) = (Arc::clone(self), Arc::clone(session));
-        self.context.tracker.spawn(async move {
-            let ended = session.ended.clone();
-            let pumping = async {
-                while let Ok(Some(message)) = from.message().await {
-                    deliver(&session, message).await;
-                }
-            };
-            ended.run_until_cancelled(pumping).await;
-            if let Some(mount) = &session.mount {
-                // Who waits is told that nothing comes.
-                mount.waiting.lock().clear();
-            }
-            server.sessions.close(&session.id);
-        });
-    }
-
-    /// A message of a legacy session with a mounted server.
-    pub(super) async fn mounted_message(
-        self: &Arc<Self>,
-        asker: &Asker,
-        session: &Arc<Session>,
-        message: &Message<'_>,
-        bytes: &Bytes,
-        takes: Takes,
-    ) -> Response {
-        let Some(mount) = &session.mount else {
-            return session_gone();
-        };
-        let request = match message {
-            Message::Request(request) => request,
-            Message::Notification(_) | Message::Response(_) => {
-                return match mount.send(bytes.clone(), None).await {
-                    true => answer::accepted(),
-                    false => session_gone(),
-                };
-            }
-        };
-        let permit = match self.legacy_permit(asker, request).await {
-            Ok(permit) => permit,
-            Err(Refused::Rpc(error)) => {
-                return answer::error(StatusCode::OK, Some(request.id), &error);
-            }
-            Err(Refused::Denied(denial)) => return self.deny(&denial),
-        };
-        let key = id_key(request.id);
-        let (send, mut receive) = mpsc::channel(WAITING);
-        if !mount.send(bytes.clone(), Some((key.clone(), send))).await {
-            return session_gone();
-        }
-        let waiting = Waiting {
-            session: Arc::clone(session),
-            key,
-        };
-        let busy = session.busy();
-        let first = loop {
-            match receive.recv().await {
-                Some(message) if rpc_answer(&message) => {
-                    return answer::json(StatusCode::OK, message);
-                }
-                Some(message) if takes.events => break message,
-                Some(_) => {}
-                None => return gone_away(request.id),
-            }
-        };
-        let (relay, messages) = mpsc::channel(WAITING);
-        let id = request.id.to_owned();
-        let work = Box::pin(async move {
-            let (_waiting, _busy, _permit) = (waiting, busy, permit);
-            while let Some(message) = receive.recv().await {
-                if rpc_answer(&message) {
-                    return Some(message);
-                }
-                if relay.send(message).await.is_err() {
-                    return None;
-                }
-            }
-            let error = RpcError::internal("the mounted server has gone away");
-            Some(error_bytes(Some(&id), &error))
-        });
-        Events::new(messages, work, self.quiet)
-            .beginning(Some(&first))
-            .response()
-    }
-
-    async fn legacy_permit(
-        &self,
-        asker: &Asker,
-        request: &Request<'_>,
-    ) -> Result<Option<Permit>, Refused> {
-        if asker.grant.is_none() {
-            return Ok(None);
-        }
-        let params = rpc::Params::read(request.params)?;
-        let meta = rpc::Meta::default();
-        let asked = Asked {
-            request,
-            params: &params,
-            meta: &meta,
-        };
-        let view = self.view(&asker.scope).await?;
-        self.may_exchange(asker, &view, &HeaderMap::new(), asked)
-    }
+/// Whether it sees a tool of a mount.
+fn may_enter(grant: &Grant, mount: &Mount) -> bool {
+    mount.view.tools.iter().any(|tool| grant.sees(tool))
 }
 
 /// Why a request does not go to a mount.
-enum Refused {
+pub(super) enum Refused {
     Rpc(RpcError),
     Denied(Denial),
 }
@@ -488,26 +326,8 @@ impl From<Denial> for Refused {
     }
 }
 
-/// Takes one message of a mounted server to who waits for it, else into the session's stream.
-async fn deliver(session: &Session, message: McpMessage) {
-    let Some(mount) = &session.mount else {
-        return;
-    };
-    match mount.recipient(&message) {
-        (Some(waiting), _) => drop(waiting.send(message.message.into()).await),
-        // Nobody waits for it any more.
-        (None, true) if !session.is_old() => {}
-        (None, _) => drop(session.send_all(message.message.into()).await),
-    }
-}
-
-fn gone_away(id: &RawValue) -> Response {
-    let error = RpcError::internal("the mounted server has gone away");
-    answer::error(StatusCode::OK, Some(id), &error)
-}
-
 /// Whether a message answers its request.
-fn rpc_answer(message: &[u8]) -> bool {
+pub(super) fn rpc_answer(message: &[u8]) -> bool {
     matches!(rpc::parse_one(message), Ok(Message::Response(_)))
 }
 
@@ -528,16 +348,25 @@ fn answers(message: &[u8], asker: &Asker) -> (bool, StatusCode) {
     }
 }
 
-fn unavailable(service: &str, error: &tonic::Status) -> RpcError {
+pub(super) fn unavailable(service: &str, error: &tonic::Status) -> RpcError {
     RpcError::internal(format!("{service} does not answer: {}", error.message()))
 }
 
 /// A request for a tool under its server's own name.
 pub(crate) fn renamed(request: &Request<'_>, name: &str) -> Result<Bytes, RpcError> {
+    with_member(request, "name", name)
+}
+
+/// A request with another text as one of its parameters.
+pub(super) fn with_member(
+    request: &Request<'_>,
+    member: &str,
+    text: &str,
+) -> Result<Bytes, RpcError> {
     let params = request.params.map_or("{}", RawValue::get);
     let mut params: Map<String, Value> = serde_json::from_str(params)
         .map_err(|error| RpcError::params(format!("params: {error}")))?;
-    params.insert("name".to_owned(), name.into());
+    params.insert(member.to_owned(), text.into());
     let params = Value::Object(params);
     let id = request.id.get();
     let method = Value::from(&*request.method);

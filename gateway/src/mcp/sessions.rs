@@ -1,8 +1,12 @@
 //! Sessions of clients before revision 2026-07-28. An id names the gateway that has the session, so that
 //! any other can pass requests on to it.
 
+#[cfg(test)]
+mod tests;
+
 use std::{
     collections::{BTreeSet, HashMap},
+    hash::{Hash as _, Hasher as _},
     sync::{
         Arc,
         atomic::{AtomicU64, AtomicUsize, Ordering::Relaxed},
@@ -14,17 +18,21 @@ use bytes::Bytes;
 use mcp::rpc::Version;
 use parking_lot::Mutex;
 use serde::{Deserialize, Serialize};
-use tokio::sync::mpsc;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 
-use super::{keys::Listing, mounted::MountSession};
+use super::{keys::Listing, mount_session::MountSession};
 
 /// Messages that may wait for a session's stream.
 const STREAM: usize = 64;
 /// Requests of one session that may be in flight.
-const MAX_IN_FLIGHT: usize = 1024;
+pub(crate) const MAX_IN_FLIGHT: usize = 1024;
 /// Resources that one session may follow.
 pub(crate) const MAX_RESOURCES: usize = 1024;
+/// The largest first message that is kept for another gateway, bytes.
+pub(crate) const MAX_INITIALIZE: usize = 16 << 10;
+/// Sessions are restored one after the other where their ids fall on the same of so many locks.
+const LOCKS: usize = 64;
 /// When the table is full, so many of a hundred sessions go at once.
 const EVICTED: usize = 1;
 
@@ -42,6 +50,15 @@ pub(crate) struct SessionRecord {
     /// The gateway that has it now.
     pub(crate) gateway: String,
     pub(crate) resources: BTreeSet<String>,
+    /// How many gateways have gone on with it: no two records are the same.
+    #[serde(default)]
+    pub(crate) moves: u32,
+    /// The first message of a session with a mounted server, which begins it again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) initialize: Option<String>,
+    /// The level of the log that its client has set there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) level: Option<String>,
 }
 
 /// A session.
@@ -64,6 +81,14 @@ pub(crate) struct Session {
     in_flight: Mutex<HashMap<Box<str>, CancellationToken>>,
     stream: Mutex<Option<mpsc::Sender<Bytes>>>,
     pub(crate) resources: Mutex<BTreeSet<String>>,
+    /// Tells its stream that the resources are others.
+    pub(crate) follows: Notify,
+    /// How many gateways have gone on with it.
+    pub(crate) moves: u32,
+    /// The first message of a session with a mounted server, unless it is too large to be kept.
+    pub(crate) initialize: Option<Bytes>,
+    /// The level of the log that its client has set there.
+    pub(crate) level: Mutex<Option<String>>,
     /// The session with a mounted server, for `/mcp/{mount}`.
     pub(crate) mount: Option<MountSession>,
     /// Ends its streams.
@@ -90,6 +115,7 @@ pub(crate) struct Sessions {
     idle: Duration,
     max: usize,
     open: Mutex<HashMap<Arc<str>, Arc<Session>>>,
+    locks: [tokio::sync::Mutex<()>; LOCKS],
 }
 
 impl Sessions {
@@ -100,6 +126,7 @@ impl Sessions {
             idle,
             max,
             open: Mutex::default(),
+            locks: std::array::from_fn(|_| tokio::sync::Mutex::default()),
         }
     }
 
@@ -120,9 +147,8 @@ impl Sessions {
     ///
     /// # Errors
     /// When all that there may be are busy.
-    pub(crate) fn open(&self, session: Session) -> Result<Arc<Session>, ()> {
-        let session = Arc::new(session);
-        self.touch(&session);
+    pub(crate) fn insert(&self, session: &Arc<Session>) -> Result<(), ()> {
+        self.touch(session);
         let mut open = self.open.lock();
         if open.len() >= self.max {
             self.evict(&mut open);
@@ -130,8 +156,17 @@ impl Sessions {
         if open.len() >= self.max {
             return Err(());
         }
-        open.insert(Arc::clone(&session.id), Arc::clone(&session));
-        Ok(session)
+        open.insert(Arc::clone(&session.id), Arc::clone(session));
+        Ok(())
+    }
+
+    /// The right to restore the session of this id: one request does, and others wait for it.
+    pub(crate) async fn restoring(&self, id: &str) -> tokio::sync::MutexGuard<'_, ()> {
+        let mut hasher = std::hash::DefaultHasher::new();
+        id.hash(&mut hasher);
+        // Less than the number of locks.
+        let at = usize::try_from(hasher.finish() % LOCKS as u64).unwrap_or_default();
+        self.locks[at].lock().await
     }
 
     pub(crate) fn get(&self, id: &str) -> Option<Arc<Session>> {
@@ -140,10 +175,17 @@ impl Sessions {
         Some(session)
     }
 
-    pub(crate) fn close(&self, id: &str) -> Option<Arc<Session>> {
-        let session = self.open.lock().remove(id)?;
+    /// Ends this session, and none that has its id since. Whether it was open.
+    pub(crate) fn close_this(&self, session: &Arc<Session>) -> bool {
+        let mut open = self.open.lock();
+        let known = open.get(&session.id);
+        let is_open = known.is_some_and(|known| Arc::ptr_eq(known, session));
+        if is_open {
+            open.remove(&session.id);
+        }
+        drop(open);
         session.end();
-        Some(session)
+        is_open
     }
 
     /// Ends what was idle too long, and gives back its memory.
@@ -200,6 +242,10 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
 /// The gateway that an id names.
 pub(crate) fn gateway_of(id: &str) -> Option<&str> {
     id.rsplit_once('.').map(|(gateway, _)| gateway)
@@ -221,6 +267,10 @@ impl Session {
             in_flight: Mutex::default(),
             stream: Mutex::default(),
             resources: Mutex::default(),
+            follows: Notify::new(),
+            moves: 0,
+            initialize: None,
+            level: Mutex::default(),
             mount: None,
             ended: CancellationToken::new(),
         }
@@ -238,6 +288,9 @@ impl Session {
         });
         session.takes_tasks = record.takes_tasks;
         session.resources = Mutex::new(record.resources.clone());
+        session.moves = record.moves;
+        session.initialize = record.initialize.clone().map(Into::into);
+        session.level = Mutex::new(record.level.clone());
         Some(session)
     }
 
@@ -251,7 +304,16 @@ impl Session {
             takes_tasks: self.takes_tasks,
             gateway: gateway.to_owned(),
             resources: self.resources.lock().clone(),
+            moves: self.moves,
+            initialize: self.initialize.as_deref().map(text),
+            level: self.level.lock().clone(),
         }
+    }
+
+    /// Whether another gateway could go on with it. A stream of 2024-11-05 is its session's life, and
+    /// one with a mounted server is begun again by its first message.
+    pub(crate) fn can_move(&self) -> bool {
+        !self.is_old && (self.mount.is_none() || self.initialize.is_some())
     }
 
     /// Whether its time in Redis is to be renewed: so long ago was the last time.
@@ -273,7 +335,7 @@ impl Session {
         self.busy.load(Relaxed) > 0
     }
 
-    fn end(&self) {
+    pub(crate) fn end(&self) {
         self.ended.cancel();
         self.stream.lock().take();
         for (_, cancelled) in self.in_flight.lock().drain() {
@@ -363,93 +425,5 @@ impl Drop for Busy {
 impl Drop for InFlight {
     fn drop(&mut self) {
         self.session.in_flight.lock().remove(&self.key);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn sessions(max: usize, idle: Duration) -> Sessions {
-        Sessions::new("mesh-gateway-1", idle, max)
-    }
-
-    fn open(sessions: &Sessions) -> Arc<Session> {
-        let id = sessions.new_id();
-        sessions
-            .open(Session::new(id, Version::V2025_11_25))
-            .unwrap()
-    }
-
-    #[test]
-    fn an_id_names_its_gateway() {
-        let id = sessions(1, Duration::ZERO).new_id();
-        assert_eq!(gateway_of(&id), Some("mesh-gateway-1"));
-        assert_eq!(gateway_of("nothing"), None);
-    }
-
-    #[test]
-    fn the_longest_idle_session_makes_room() {
-        let sessions = sessions(3, Duration::from_secs(300));
-        let busy = open(&sessions);
-        let held = busy.busy();
-        let idle = open(&sessions);
-        idle.used.store(0, Relaxed);
-        let used = open(&sessions);
-        used.used.store(5, Relaxed);
-        let new = open(&sessions);
-        let has = |session: &Arc<Session>| sessions.open.lock().contains_key(&session.id);
-        assert!(has(&busy) && !has(&idle) && has(&used) && has(&new));
-        assert!(idle.ended.is_cancelled());
-        let all = [used.busy(), new.busy()];
-        let more = Session::new(sessions.new_id(), Version::V2025_11_25);
-        assert!(sessions.open(more).is_err(), "all are busy");
-        drop((held, all));
-        assert_eq!(held_count(&sessions), 3);
-    }
-
-    fn held_count(sessions: &Sessions) -> usize {
-        sessions.count()
-    }
-
-    #[test]
-    fn idle_sessions_and_their_memory_go() {
-        let sessions = sessions(100_000, Duration::ZERO);
-        for _ in 0..10_000 {
-            open(&sessions);
-        }
-        let kept = open(&sessions);
-        let busy = kept.busy();
-        assert_eq!(sessions.sweep(), 10_000);
-        assert!(sessions.open.lock().capacity() < 1000);
-        drop(busy);
-        assert_eq!(sessions.sweep(), 1);
-    }
-
-    #[test]
-    fn a_request_is_cancelled_by_its_id() {
-        let sessions = sessions(1, Duration::from_secs(1));
-        let session = open(&sessions);
-        let request = session.begin("1".into()).unwrap();
-        assert!(session.begin("1".into()).is_none(), "an id is used once");
-        session.cancel("2");
-        assert!(!request.cancelled.is_cancelled());
-        session.cancel("1");
-        assert!(request.cancelled.is_cancelled());
-        drop(request);
-        assert!(session.begin("1".into()).is_some());
-    }
-
-    #[test]
-    fn a_record_makes_the_session_again() {
-        let mut session = Session::new("g.1".into(), Version::V2025_06_18);
-        session.caller = Some("ann".into());
-        session.listing = Some(Listing::Search);
-        session.resources.lock().insert("agent://echo".to_owned());
-        let record = session.record("g");
-        let text = serde_json::to_string(&record).unwrap();
-        let record: SessionRecord = serde_json::from_str(&text).unwrap();
-        let again = Session::restored("g.1".into(), &record).unwrap();
-        assert_eq!(again.record("g"), record);
     }
 }

@@ -5,6 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bytes::Bytes;
 use jobs::RedisValues;
 use service::Context;
 use tokio::{sync::mpsc, time::timeout};
@@ -23,6 +24,14 @@ pub(crate) struct SessionStore {
     values: Arc<RedisValues>,
     /// Sessions that were used, whose time is to be renewed.
     used: mpsc::Sender<String>,
+}
+
+/// A session as it is kept.
+#[derive(Debug)]
+pub(crate) struct Kept {
+    pub(crate) record: SessionRecord,
+    /// As it stands there.
+    text: Bytes,
 }
 
 impl SessionStore {
@@ -74,16 +83,34 @@ impl SessionStore {
     ///
     /// # Errors
     /// While Redis is away.
-    pub(crate) async fn get(&self, id: &str) -> Result<Option<SessionRecord>, jobs::Error> {
+    pub(crate) async fn get(&self, id: &str) -> Result<Option<Kept>, jobs::Error> {
         let key = key(id);
         let asked = timeout(PATIENCE, self.values.get(&key)).await;
-        let text = asked.unwrap_or_else(|_| {
-            Err(jobs::Error::Unavailable {
-                store: "of sessions".to_owned(),
-                reason: format!("no answer within {PATIENCE:?}"),
-            })
-        })?;
-        Ok(text.and_then(|text| serde_json::from_slice(&text).ok()))
+        let text = asked.unwrap_or_else(|_| Err(silent()))?;
+        Ok(text.and_then(|text| {
+            let record = serde_json::from_slice(&text).ok()?;
+            Some(Kept { record, text })
+        }))
+    }
+
+    /// Takes a session over that another gateway had. `false` where a third one was faster.
+    ///
+    /// # Errors
+    /// While Redis is away.
+    pub(crate) async fn claim(
+        &self,
+        id: &str,
+        before: &Kept,
+        record: &SessionRecord,
+        idle: Duration,
+    ) -> Result<bool, jobs::Error> {
+        let Ok(text) = serde_json::to_vec(record) else {
+            return Ok(false);
+        };
+        let key = key(id);
+        let replaced = self.values.replace(&key, &before.text, &text, kept(idle));
+        let replaced = timeout(PATIENCE, replaced).await;
+        replaced.unwrap_or_else(|_| Err(silent()))
     }
 
     /// Forgets a session.
@@ -93,6 +120,13 @@ impl SessionStore {
         if !matches!(removed.await, Ok(Ok(()))) {
             tracing::warn!("a session that ended is still kept in Redis");
         }
+    }
+}
+
+fn silent() -> jobs::Error {
+    jobs::Error::Unavailable {
+        store: "of sessions".to_owned(),
+        reason: format!("no answer within {PATIENCE:?}"),
     }
 }
 

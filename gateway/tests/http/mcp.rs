@@ -1,7 +1,10 @@
 //! The endpoint of MCP, as clients of both eras meet it over HTTP.
 
+mod bad;
+mod elsewhere;
 mod legacy;
 mod modern;
+mod mounts;
 mod streams;
 mod tokens;
 

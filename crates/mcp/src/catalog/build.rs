@@ -18,7 +18,7 @@ use super::{
     named::Named,
     pools::Pools,
     reflected::Question,
-    sets::DescriptorSets,
+    sets::FollowedSets,
 };
 use crate::{
     MeshTool, MountClient, ToolDefinition, ToolTarget,
@@ -35,7 +35,7 @@ pub(super) const MAX_TITLE: usize = 128;
 #[derive(Debug)]
 pub(super) struct Builder {
     pub(super) directory: Arc<Directory>,
-    pub(super) sets: Arc<DescriptorSets>,
+    pub(super) sets: Arc<FollowedSets>,
     pub(super) pools: Arc<Pools>,
     pub(super) schema: SchemaOptions,
 }
@@ -49,8 +49,9 @@ pub(super) struct ServiceTools {
     /// Why something of it is missing.
     pub(super) problem: Option<String>,
     pub(super) left_out: Vec<LeftOut>,
-    /// Resources of a mount, as it lists them.
+    /// Resources and prompts of a mount, as it lists them.
     pub(super) resources: Vec<Value>,
+    pub(super) prompts: Vec<Value>,
     /// What its methods are described by, for other services of the same files.
     pub(super) pool: Option<Arc<FilePool>>,
 }
@@ -224,7 +225,7 @@ impl Builder {
         Ok(())
     }
 
-    /// The tools and resources of a mounted MCP server, with all that it says of them.
+    /// The tools, resources and prompts of a mounted MCP server, with all that it says of them.
     async fn mounted(
         &self,
         service: &Service,
@@ -248,6 +249,8 @@ impl Builder {
         // Most servers have none, and say that they do not know the method.
         let resources = mounts::list(&client, &service.name, "resources").await;
         found.resources = resources.unwrap_or_default();
+        let prompts = mounts::list(&client, &service.name, "prompts").await;
+        found.prompts = prompts.unwrap_or_default();
         Ok(())
     }
 
@@ -269,7 +272,7 @@ impl Builder {
         let question = Question {
             service: Arc::clone(service),
             exposure: exposure.clone(),
-            sets: Arc::clone(&self.sets),
+            sets: self.sets.current(),
             pools: Arc::clone(&self.pools),
             schema: self.schema,
             wanted,

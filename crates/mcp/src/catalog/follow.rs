@@ -132,6 +132,9 @@ impl Follower {
         let (mut has_directory, mut has_settings) = (true, true);
         let mut known = Arc::clone(&directory.borrow_and_update());
         self.apply(&known, false);
+        let builder = Arc::clone(&self.builder);
+        // It goes on from one round to the next.
+        let mut sets = Box::pin(builder.sets.changed());
         loop {
             let now = Instant::now();
             self.ask_again(now);
@@ -165,6 +168,10 @@ impl Follower {
                     }
                 }
                 Some(_) = self.listeners.join_next() => {}
+                () = &mut sets => {
+                    sets.set(builder.sets.changed());
+                    self.ask_all();
+                }
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
         }
@@ -309,6 +316,17 @@ impl Follower {
         }
         entry.built = Some(Arc::new(tools));
         self.change();
+    }
+
+    /// The descriptors of the operator are others, which may be of any service.
+    fn ask_all(&mut self) {
+        let asked = self.entries.iter();
+        let asked: Vec<_> = asked
+            .filter_map(|(name, entry)| Some((Arc::clone(name), entry.asked.clone()?)))
+            .collect();
+        for (name, question) in asked {
+            self.ask(&name, question, true);
+        }
     }
 
     fn ask_again(&mut self, now: Instant) {

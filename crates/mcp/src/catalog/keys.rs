@@ -12,7 +12,8 @@ keys! {
         /// Tools at most. Those of further services are left out.
         mcp_max_tools: usize = integer(10_000, 1..=1_000_000, "tools"),
         /// Files with encoded `google.protobuf.FileDescriptorSet`s. Their comments describe services whose own
-        /// descriptors have none, and they stand in for services without reflection.
+        /// descriptors have none, and they stand in for services without reflection. They
+        /// are read again when they change.
         mcp_descriptor_sets: Vec<String> = list(),
     }
 }

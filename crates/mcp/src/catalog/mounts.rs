@@ -4,14 +4,14 @@ use std::{sync::Arc, time::Duration};
 
 use channel::Mesh;
 use proto::mesh::v1::McpMessage;
-use serde_json::{Map, Value, json, value::RawValue};
+use serde_json::{Map, Value, json};
 use tokio::{
     sync::mpsc,
     time::{Instant, sleep, timeout, timeout_at},
 };
 use tonic::{Status, Streaming, metadata::MetadataMap};
 
-use super::snapshot::MeshResource;
+use super::snapshot::{MeshPrompt, MeshResource};
 use crate::{
     Annotations, MountClient, ToolDefinition,
     rpc::{self, Message},
@@ -31,6 +31,8 @@ const TOGETHER: Duration = Duration::from_millis(200);
 /// Pauses before a mount is listened to again.
 const FIRST_PAUSE: Duration = Duration::from_millis(250);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// What addresses of their resources begin with.
+pub(super) const SCHEME: &str = "mount://";
 /// The revision that mounts are asked in.
 const REVISION: &str = "2026-07-28";
 
@@ -114,7 +116,7 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
     let mut pause = FIRST_PAUSE;
     loop {
         let wanted = json!({"notifications":
-            {"toolsListChanged": true, "resourcesListChanged": true}});
+            {"toolsListChanged": true, "resourcesListChanged": true, "promptsListChanged": true}});
         let message = request("subscriptions/listen", wanted);
         if let Ok(mut events) = client.call(&service, message, MetadataMap::new()).await {
             while let Ok(Some(event)) = events.message().await {
@@ -235,8 +237,7 @@ pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Optio
 
 /// The answer of a mount to `resources/read`, under the names of the mesh; `None` where it is something
 /// else, since a server may answer anything.
-pub(super) fn contents(answer: &RawValue, service: &str) -> Option<Value> {
-    let mut fields: Map<String, Value> = serde_json::from_str(answer.get()).ok()?;
+pub(super) fn contents(mut fields: Map<String, Value>, service: &str) -> Option<Value> {
     for content in fields.get_mut("contents")?.as_array_mut()? {
         let content = content.as_object_mut()?;
         let own = content.get("uri").and_then(Value::as_str);
@@ -248,10 +249,44 @@ pub(super) fn contents(answer: &RawValue, service: &str) -> Option<Value> {
     Some(Value::Object(fields))
 }
 
+/// The server's name for a prompt, as an entry of its list has it.
+pub(super) fn prompt_name(entry: &Value) -> Option<&str> {
+    entry["name"].as_str().filter(|name| !name.is_empty())
+}
+
+/// A prompt under the name that it has among all.
+pub(super) fn prompt(entry: &Value, service: &Arc<str>, name: &str) -> Option<MeshPrompt> {
+    let (of_server, mut fields) = (prompt_name(entry)?, entry.as_object()?.clone());
+    let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
+    let (title, description) = (
+        clean(text("title"), 128),
+        clean(text("description"), MAX_DESCRIPTION),
+    );
+    for (key, value) in [
+        ("name", name),
+        ("title", &title),
+        ("description", &description),
+    ] {
+        match value.is_empty() {
+            true => fields.remove(key),
+            false => fields.insert(key.to_owned(), json!(value)),
+        };
+    }
+    Some(MeshPrompt {
+        name: name.to_owned(),
+        of_server: Some(of_server.into()),
+        title,
+        description,
+        use_cases: Vec::new(),
+        json: Value::Object(fields).to_string().into(),
+        service: Arc::clone(service),
+    })
+}
+
 /// `mount://N/<uri>`, for a resource of the mount `tool-N`.
 pub(super) fn uri(service: &str, uri: &str) -> String {
     format!(
-        "mount://{}/{uri}",
+        "{SCHEME}{}/{uri}",
         service.strip_prefix("tool-").unwrap_or(service)
     )
 }
@@ -288,10 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_to_a_reading_is_refused() {
-        let read = |answer: Value| {
-            let raw = RawValue::from_string(answer.to_string()).unwrap();
-            contents(&raw, "tool-files")
-        };
+        let read = |answer: Value| contents(answer.as_object()?.clone(), "tool-files");
         let given =
             json!({"resultType": "complete", "contents": [{"uri": "a:b", "text": "x"}, {}]});
         let expected = json!({"contents": [{"uri": "mount://files/a:b", "text": "x"}, {"uri": "mount://files/"}]});
@@ -307,6 +339,18 @@ mod tests {
         ] {
             assert_eq!(read(odd.clone()), None, "{odd}");
         }
+    }
+
+    #[test]
+    fn a_prompt_keeps_what_its_server_says_under_a_name_of_ours() {
+        let entry = json!({"name": "greet", "description": "Gre\u{200b}ets", "arguments": [{"name": "who"}]});
+        let prompt = prompt(&entry, &"tool-small".into(), "small-tool__greet").unwrap();
+        assert_eq!(prompt.of_server.as_deref(), Some("greet"));
+        let entry: Value = serde_json::from_slice(&prompt.json).unwrap();
+        assert_eq!(entry["name"], "small-tool__greet");
+        assert_eq!(entry["description"], "Greets");
+        assert_eq!(entry["arguments"][0]["name"], "who");
+        assert!(super::prompt(&json!({"title": "x"}), &"tool-small".into(), "a").is_none());
     }
 
     #[test]

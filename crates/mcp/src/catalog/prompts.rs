@@ -48,6 +48,7 @@ pub(super) fn of(about: &About, tool: &Arc<MeshTool>) -> MeshPrompt {
     });
     MeshPrompt {
         name: tool.name.clone(),
+        of_server: None,
         title,
         description,
         use_cases,

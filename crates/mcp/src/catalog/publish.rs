@@ -43,6 +43,7 @@ impl Publisher {
     ) -> Option<Arc<CatalogSnapshot>> {
         let version = self.last.version + 1;
         let names = self.names(entries);
+        let prompts = self.prompt_names(entries);
         let mut listed = HashMap::new();
         let (mut services, mut ids) = (BTreeMap::new(), HashMap::new());
         let mut all = CatalogView::default();
@@ -69,7 +70,7 @@ impl Publisher {
             }
             all.tools
                 .extend(own.iter().map(|(_, tool)| Arc::clone(tool)));
-            let service = self.service(entry, own, problem, version);
+            let service = self.service(entry, own, problem, &prompts, version);
             all.resources
                 .extend(service.parts.resources.iter().cloned());
             all.prompts.extend(service.parts.prompts.iter().cloned());
@@ -119,12 +120,34 @@ impl Publisher {
         ToolNames::new(self.max_name).assign(wanted)
     }
 
+    /// The name of each prompt of a mount by its identity.
+    fn prompt_names(&self, entries: &BTreeMap<Arc<str>, Entry>) -> HashMap<String, String> {
+        let mounts = entries.values().filter_map(|entry| {
+            let built = entry.built.as_ref()?;
+            (!built.prompts.is_empty()).then_some((&entry.service, built))
+        });
+        let wanted: Vec<(String, String)> = mounts
+            .flat_map(|(service, built)| {
+                let names = built.prompts.iter().filter_map(mounts::prompt_name);
+                names.map(|name| {
+                    (
+                        prompt_identity(&service.name, name),
+                        format!("{}__{name}", service.public_id),
+                    )
+                })
+            })
+            .collect();
+        let wanted = wanted.iter().map(|(id, name)| (id.as_str(), name.as_str()));
+        ToolNames::new(self.max_name).assign(wanted)
+    }
+
     /// The service, which stays the same `Arc` while nothing of it changes.
     fn service(
         &self,
         entry: &Entry,
         own: Vec<(String, Arc<MeshTool>)>,
         problem: Option<String>,
+        prompt_names: &HashMap<String, String>,
         version: u64,
     ) -> Arc<CatalogService> {
         let before = self.last.services.get(&entry.service.name);
@@ -137,6 +160,11 @@ impl Publisher {
             && before.source.is(&source)
             && before.mode == entry.exposure.mode
             && before.problem == problem
+            && before
+                .parts
+                .prompts
+                .iter()
+                .all(|it| is_named(it, prompt_names))
         {
             return Arc::clone(before);
         }
@@ -162,16 +190,23 @@ impl Publisher {
             .iter()
             .map(|(_, tool)| tool)
             .find(|tool| prompts::is_for(tool));
+        let listed = entry.built.iter().flat_map(|built| &built.prompts);
+        let of_mount = listed.filter_map(|it| {
+            let identity = prompt_identity(&entry.service.name, mounts::prompt_name(it)?);
+            mounts::prompt(it, &entry.service.name, prompt_names.get(&identity)?)
+        });
         let prompts: Vec<Arc<MeshPrompt>> = about
             .zip(whole)
             .map(|(about, tool)| prompts::of(about, tool))
-            .map(
-                |prompt| match known.and_then(|known| known.prompts.first()) {
-                    Some(known) if **known == prompt => Arc::clone(known),
-                    _ => Arc::new(prompt),
-                },
-            )
             .into_iter()
+            .chain(of_mount)
+            .map(|prompt| {
+                let mut before = known.iter().flat_map(|known| &known.prompts);
+                match before.find(|before| ***before == prompt) {
+                    Some(known) => Arc::clone(known),
+                    None => Arc::new(prompt),
+                }
+            })
             .collect();
         let local = local_names(own, self.max_name);
         let last = before.map(|before| ListsOf(&before.parts));
@@ -207,6 +242,18 @@ impl Publisher {
             _ => Arc::new(service),
         }
     }
+}
+
+/// Whether a prompt has the name that it is to have.
+fn is_named(prompt: &MeshPrompt, names: &HashMap<String, String>) -> bool {
+    prompt.of_server.as_ref().is_none_or(|of_server| {
+        names.get(&prompt_identity(&prompt.service, of_server)) == Some(&prompt.name)
+    })
+}
+
+/// What no other prompt has.
+fn prompt_identity(service: &str, name: &str) -> String {
+    format!("{service}#{name}")
 }
 
 /// A tool under the name that it has among all.

@@ -5,28 +5,24 @@ use std::sync::Arc;
 use directory::Service;
 use dynamic::{CallHead, DynamicClient, MethodRoute};
 use prost::Message as _;
-use proto::{
-    agentplatform::{ToolParameter, ToolRequest, ToolResponse},
-    mesh::v1::McpMessage,
-};
+use proto::agentplatform::{ToolParameter, ToolRequest, ToolResponse};
 use serde_json::{Value, json};
 use service::ServiceKind;
 
 use super::{
     about::{About, scheme},
-    mounts, prompts,
+    forward, mounts, prompts,
     snapshot::{CatalogView, MeshResource},
 };
 use crate::{
     CallError,
-    rpc::{self, Message},
+    rpc::code,
     text::{MAX_DESCRIPTION, clean},
 };
 
 const MARKDOWN: &str = "text/markdown";
 /// The tool that keeps the files of runs.
 const FILES: &str = "tool-fs";
-const MOUNT_CALL: &str = "mesh.v1.McpService/Call";
 const EXECUTE_TOOL: &str = "agentplatform.ToolService/ExecuteTool";
 /// Completions at most, as MCP has it.
 const MAX_COMPLETIONS: usize = 100;
@@ -176,8 +172,11 @@ pub async fn read(
     if let Some(resource) = view.resource(uri) {
         return match &resource.text {
             Some(text) => Ok(contents(resource.mime_type, text)),
-            None => read_mounted(client, resource, head).await,
+            None => read_mounted(client, &resource.service, uri, head).await,
         };
+    }
+    if let Some((service, _)) = forward::resource(view, uri) {
+        return read_mounted(client, &service, uri, head).await;
     }
     let (run, file) = run_file(uri).ok_or_else(|| unknown(uri))?;
     let result = files(view, client, head, "file_read_safe", &run, Some(&file)).await?;
@@ -189,35 +188,21 @@ pub async fn read(
 /// A resource of a mount, which names it otherwise.
 async fn read_mounted(
     client: &DynamicClient,
-    resource: &MeshResource,
+    service: &Arc<str>,
+    uri: &str,
     head: CallHead,
 ) -> Result<Value, CallError> {
-    let failed = |status: tonic::Status| {
-        CallError::internal(format!("the mount does not answer: {}", status.message()))
-    };
-    let begin = mounts::uri(&resource.service, "");
-    let inner = resource.uri.strip_prefix(&begin).unwrap_or_default();
-    let message = McpMessage {
-        message: mounts::request("resources/read", json!({"uri": inner})),
-        related_request: Vec::new(),
-    };
-    let route = MethodRoute::new(&resource.service, MOUNT_CALL).map_err(failed)?;
-    let sent = client.send_bytes(&route, head, vec![message.encode_to_vec().into()]);
-    let mut answers = sent.await.map_err(failed)?;
-    while let Some(bytes) = answers.next().await.map_err(failed)? {
-        let answer = McpMessage::decode(bytes);
-        let answer = answer.map_err(|error| CallError::internal(error.to_string()))?;
-        let Ok(Message::Response(response)) = rpc::parse_one(&answer.message) else {
-            continue;
-        };
-        let Ok(result) = response.outcome else {
-            return Err(unknown(&resource.uri));
-        };
-        return mounts::contents(result, &resource.service).ok_or_else(|| {
-            CallError::internal("the mounted server's answer holds no contents of a resource")
-        });
-    }
-    Err(CallError::internal("the mount has ended without an answer"))
+    let begin = mounts::uri(service, "");
+    let inner = uri.strip_prefix(&begin).unwrap_or_default();
+    let params = json!({ "uri": inner });
+    let asked = forward::ask(client, service, "resources/read", params, head).await;
+    let result = asked.map_err(|error| match error.code {
+        code::INTERNAL_ERROR => error,
+        _ => unknown(uri),
+    })?;
+    mounts::contents(result, service).ok_or_else(|| {
+        CallError::internal("the mounted server's answer holds no contents of a resource")
+    })
 }
 
 /// What a variable of a template or an argument of a prompt may be, for what is typed so far.
@@ -234,7 +219,13 @@ pub async fn complete(
     let (reference, argument) = (&params["ref"], &params["argument"]);
     let (name, typed) = (text(&argument["name"]), text(&argument["value"]));
     let mut values = match reference["type"].as_str() {
-        Some("ref/prompt") => prompts::complete(view, &text(&reference["name"]), &name, &typed),
+        Some("ref/prompt") => {
+            let prompt = text(&reference["name"]);
+            if let Some(known) = view.prompt(&prompt).filter(|it| it.of_server.is_some()) {
+                return forward::complete_prompt(client, known, params.clone(), head).await;
+            }
+            prompts::complete(view, &prompt, &name, &typed)
+        }
         Some("ref/resource") => {
             let uri = text(&reference["uri"]);
             let run = text(&params["context"]["arguments"]["run_id"]);

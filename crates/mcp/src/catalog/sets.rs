@@ -1,17 +1,92 @@
 //! Descriptors from files of the operator.
 
-use std::{collections::HashMap, path::Path};
+use std::{
+    collections::HashMap,
+    path::Path,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use anyhow::Context as _;
+use arc_swap::ArcSwap;
 use bytes::Bytes;
 use dynamic::FilePool;
+use parking_lot::Mutex;
 use prost::Message as _;
 use prost_reflect::prost_types::{DescriptorProto, FieldDescriptorProto, FileDescriptorProto};
+
+/// How often the files are looked at.
+const LOOK: Duration = Duration::from_secs(1);
 
 /// The files of `mcp_descriptor_sets`, by name.
 #[derive(Debug, Default)]
 pub(super) struct DescriptorSets {
     files: HashMap<String, SetFile>,
+}
+
+/// The sets as the files say now. They are read again when one of them changes.
+#[derive(Debug)]
+pub(super) struct FollowedSets {
+    paths: Vec<String>,
+    sets: ArcSwap<DescriptorSets>,
+    seen: Mutex<Vec<State>>,
+}
+
+/// What tells that a file has changed: when it was written, and its size. `None` while it is away.
+type State = Option<(Option<SystemTime>, u64)>;
+
+impl FollowedSets {
+    /// As [`DescriptorSets::read`].
+    ///
+    /// # Errors
+    /// As that.
+    pub(super) fn read(paths: &[String]) -> anyhow::Result<Self> {
+        let seen = states(paths);
+        Ok(Self {
+            paths: paths.to_vec(),
+            sets: ArcSwap::from_pointee(DescriptorSets::read(paths)?),
+            seen: Mutex::new(seen),
+        })
+    }
+
+    /// The sets.
+    pub(super) fn current(&self) -> Arc<DescriptorSets> {
+        self.sets.load_full()
+    }
+
+    /// Waits until a file has changed and is read. Files that cannot be used change nothing. It never
+    /// ends where there are none.
+    pub(super) async fn changed(&self) {
+        if self.paths.is_empty() {
+            return std::future::pending().await;
+        }
+        loop {
+            tokio::time::sleep(LOOK).await;
+            let now = states(&self.paths);
+            if std::mem::replace(&mut *self.seen.lock(), now.clone()) == now {
+                continue;
+            }
+            match DescriptorSets::read(&self.paths) {
+                Ok(sets) => {
+                    tracing::info!(files = sets.files.len(), "read mcp_descriptor_sets again");
+                    self.sets.store(Arc::new(sets));
+                    return;
+                }
+                Err(error) => {
+                    let error = format!("{error:#}");
+                    tracing::warn!(error, "mcp_descriptor_sets stay as they were");
+                }
+            }
+        }
+    }
+}
+
+fn states(paths: &[String]) -> Vec<State> {
+    let states = paths.iter().map(|path| {
+        let state = std::fs::metadata(path).ok()?;
+        Some((state.modified().ok(), state.len()))
+    });
+    states.collect()
 }
 
 #[derive(Debug)]

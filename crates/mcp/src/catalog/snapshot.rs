@@ -133,11 +133,13 @@ pub struct MeshResource {
     pub version: u64,
 }
 
-/// A prompt that has an agent do something.
+/// A prompt that has an agent do something, or one of a mounted server.
 #[derive(Clone, Debug, PartialEq)]
 pub struct MeshPrompt {
-    /// The name of the agent's tool.
+    /// The name of the agent's tool; of a mounted server's prompt a name that no other has.
     pub name: String,
+    /// What its mounted server calls it.
+    pub of_server: Option<Arc<str>>,
     /// The agent's name for people.
     pub title: String,
     /// What the agent does.
@@ -146,7 +148,7 @@ pub struct MeshPrompt {
     pub use_cases: Vec<String>,
     /// Its entry in `prompts/list`.
     pub json: Bytes,
-    /// Consul name of the agent.
+    /// Consul name of the agent, or of the mount.
     pub service: Arc<str>,
 }
 

@@ -1,5 +1,6 @@
 //! The catalog over services that are really served.
 
+mod descriptor_files;
 mod limits;
 mod mounts;
 mod services;

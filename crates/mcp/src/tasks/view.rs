@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use jobs::{JobRecord, JobStatus};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 use telemetry::rpc::code_name;
 use tonic::Code;
 
@@ -73,6 +73,15 @@ impl TaskView {
             ttl,
             result,
         }
+    }
+
+    /// Its members, as `notifications/tasks` has them.
+    #[must_use]
+    pub fn to_members(&self) -> Map<String, Value> {
+        let mut members: Map<String, Value> =
+            serde_json::from_str(&self.to_json(false)).unwrap_or_default();
+        members.remove("resultType");
+        members
     }
 
     /// Its JSON, as `result` of a response: of `tools/call` (`is_new`), else of `tasks/get`.

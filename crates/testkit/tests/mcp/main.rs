@@ -11,5 +11,6 @@ mod load;
 mod long;
 mod mounts;
 mod oauth;
+mod sessions;
 mod support;
 mod tasks;

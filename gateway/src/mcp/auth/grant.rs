@@ -121,6 +121,14 @@ impl Grant {
         }
     }
 
+    /// Whether it may call every tool, also one that is not known here.
+    pub(crate) fn may_call_all(&self) -> bool {
+        match &self.allows {
+            Allows::Listed { services, tools } => services.is_empty() && tools.is_empty(),
+            Allows::Scopes { tools, .. } => *tools,
+        }
+    }
+
     /// Whether it may read lists, resources and prompts.
     ///
     /// # Errors

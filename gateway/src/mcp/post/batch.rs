@@ -24,6 +24,9 @@ impl McpServer {
         headers: &HeaderMap,
         messages: Vec<Result<Message<'_>, RpcError>>,
     ) -> Response {
+        if headers::is_modern(headers) {
+            return answer::error(StatusCode::BAD_REQUEST, None, &rpc::no_batches());
+        }
         let of_session = asker.session.as_ref().map(|session| session.version);
         let version = match headers::era(headers, "", &Meta::default(), of_session) {
             Ok(era) => era.version(),

@@ -8,7 +8,7 @@ use super::{BOTH, MODERN, events, eventually, initialize, listed, modern_request
 use crate::support::{beside, embedded};
 
 /// Reads a stream until it has a text.
-async fn until(text: &mut String, stream: &mut reqwest::Response, part: &str) {
+pub(super) async fn until(text: &mut String, stream: &mut reqwest::Response, part: &str) {
     while !text.contains(part) {
         let chunk = tokio::time::timeout(Duration::from_secs(10), stream.chunk()).await;
         let Some(chunk) = chunk

@@ -18,7 +18,7 @@ use super::{eventually, modern, modern_request};
 use crate::support::{Gateway, read};
 
 /// SHA-256 of `ann-secret` and of `bob-secret`.
-fn hash(text: &str) -> String {
+pub(super) fn hash(text: &str) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(text)
         .iter()

@@ -8,6 +8,10 @@ use redis::Value;
 use super::{Redis, reply::BadReply};
 use crate::{Error, StoreOptions, clock};
 
+/// Of two that replace one value at once, one does.
+const REPLACE: &str = "if redis.call('GET', KEYS[1]) ~= ARGV[1] then return 0 end \
+    redis.call('SET', KEYS[1], ARGV[2], 'PX', ARGV[3]) return 1";
+
 /// Values in the Redis that keeps the jobs, under its prefix.
 #[derive(Debug)]
 pub struct RedisValues {
@@ -46,6 +50,29 @@ impl RedisValues {
         let mut command = redis::cmd("SET");
         command.arg(self.key(key)).arg(value).arg("PX").arg(ttl);
         self.send(&command, |_| Ok(())).await
+    }
+
+    /// Sets a key for a time where it still has the value that is expected. `false` where it has another, or
+    /// none.
+    ///
+    /// # Errors
+    /// While Redis is away.
+    pub async fn replace(
+        &self,
+        key: &str,
+        expected: &[u8],
+        value: &[u8],
+        ttl: Duration,
+    ) -> Result<bool, Error> {
+        let ttl = clock::millis(ttl).max(1);
+        let mut command = redis::cmd("EVAL");
+        command.arg(REPLACE).arg(1).arg(self.key(key));
+        command.arg(expected).arg(value).arg(ttl);
+        let read = |answer| match answer {
+            Value::Int(replaced) => Ok(replaced == 1),
+            _ => Err(BadReply("no number for a value that is replaced")),
+        };
+        self.send(&command, read).await
     }
 
     /// Keeps a key for a time from now on. One that is not there stays away.

@@ -108,6 +108,11 @@ async fn a_mounted_server_is_listed_as_it_describes_itself_and_heard_when_it_cha
         .await
         .unwrap();
     assert_eq!(read, json!({"contents": [{"uri": uri, "text": "hello"}]}));
-    let unknown = resources::read(snapshot.all(), &client, "mount://files/x", head()).await;
-    assert_eq!(unknown.unwrap_err().code, crate::rpc::code::INVALID_PARAMS);
+    // What a template of its server describes is in no list, so the server is asked.
+    let other = resources::read(snapshot.all(), &client, "mount://files/x", head()).await;
+    assert_eq!(other.unwrap()["contents"][0]["uri"], "mount://files/x");
+    for uri in ["mount://nobody/x", "mount://files/", "mount://file/s/x"] {
+        let unknown = resources::read(snapshot.all(), &client, uri, head()).await;
+        assert_eq!(unknown.unwrap_err().code, crate::rpc::code::INVALID_PARAMS);
+    }
 }

@@ -1,0 +1,80 @@
+//! The endpoint of MCP in the description of the API. Its messages are JSON-RPC, which the protocol
+//! describes by itself.
+
+#![expect(
+    dead_code,
+    reason = "the functions carry descriptions: requests go straight to the endpoint"
+)]
+
+use utoipa::{OpenApi, openapi::OpenApi as Document};
+
+/// The part of the API's description that is about MCP.
+pub(crate) fn document() -> Document {
+    Paths::openapi()
+}
+
+#[derive(OpenApi)]
+#[openapi(paths(post, post_to_service, stream, end))]
+struct Paths;
+
+/// Send a message of MCP.
+///
+/// One message of JSON-RPC 2.0, of any revision from 2024-11-05 to 2026-07-28. Since 2026-07-28 each
+/// request stands for itself, and the headers repeat what it is. Before it `initialize` opens a session,
+/// whose id comes as `Mcp-Session-Id`. The answer is JSON, or a stream of events where messages come
+/// before it.
+#[utoipa::path(post, path = "/mcp", tag = "mcp", operation_id = "mcpMessage",
+    params(
+        ("MCP-Protocol-Version" = Option<String>, Header, description = "The revision, as in `_meta`"),
+        ("Mcp-Method" = Option<String>, Header, description = "Since 2026-07-28 the method"),
+        ("Mcp-Name" = Option<String>, Header, description = "Since 2026-07-28 the name, URI or task"),
+        ("Mcp-Session-Id" = Option<String>, Header, description = "Before 2026-07-28 the session"),
+        ("listing" = Option<String>, Query, description = "`search` lists what searches tools, `all` every tool")),
+    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
+        "method": "tools/list", "params": {}})),
+    responses(
+        (status = 200, description = "The answer", content(
+            (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+            (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"))),
+        (status = 202, description = "A notification, or an answer of the client", body = String, example = ""),
+        (status = 400, description = "No message, or its headers say otherwise", body = Object,
+            example = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "the body is no JSON"}})),
+        (status = 401, description = "No valid token", body = Object,
+            example = json!({"error": "invalid_token", "error_description": "the token is not known"})),
+        (status = 404, description = "No such session or method", body = Object,
+            example = json!({"jsonrpc": "2.0", "id": 1, "error": {"code": -32601, "message": "no such method"}}))))]
+fn post() {}
+
+/// Send a message to one service.
+///
+/// The same for one service, by its id or its Consul name: its tools without prefixes. That of a mounted
+/// MCP server takes the server's own messages.
+#[utoipa::path(post, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceMessage",
+    params(("service" = String, Path, description = "A public id, or a Consul name")),
+    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
+        "method": "tools/list", "params": {}})),
+    responses((status = 200, description = "The answer", content(
+        (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+        (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")))))]
+fn post_to_service() {}
+
+/// Open a session's stream.
+///
+/// Before 2026-07-28: messages of the server that belong to no request, such as changed lists.
+#[utoipa::path(get, path = "/mcp", tag = "mcp", operation_id = "mcpStream",
+    params(("Mcp-Session-Id" = String, Header, description = "The session")),
+    responses((status = 200, description = "Messages as events", content_type = "text/event-stream", body = String,
+        example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"),
+        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
+            "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
+fn stream() {}
+
+/// End a session.
+///
+/// Before 2026-07-28. Its streams end with it.
+#[utoipa::path(delete, path = "/mcp", tag = "mcp", operation_id = "mcpEnd",
+    params(("Mcp-Session-Id" = String, Header, description = "The session")),
+    responses((status = 204, description = "It has ended"),
+        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
+            "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
+fn end() {}
