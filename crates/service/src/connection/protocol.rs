@@ -23,6 +23,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use super::stalled_streams::StreamExecutor;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+type Http1<I, S> = http1::UpgradeableConnection<TokioIo<Sniffed<I>>, S>;
+type Http2<I, S> = http2::Connection<TokioIo<Sniffed<I>>, S, StreamExecutor>;
 
 /// How each protocol is served.
 #[derive(Debug)]
@@ -39,8 +41,8 @@ where
 {
     /// `None` once the protocol is known.
     Sniffing(Option<Box<Sniffing<I, S>>>),
-    Http1(Pin<Box<http1::UpgradeableConnection<TokioIo<Sniffed<I>>, S>>>),
-    Http2(Pin<Box<http2::Connection<TokioIo<Sniffed<I>>, S, StreamExecutor>>>),
+    Http1(Pin<Box<Http1<I, S>>>),
+    Http2(Pin<Box<Http2<I, S>>>),
     /// It was told to finish before its client had said anything.
     Over,
 }
