@@ -156,7 +156,7 @@ impl Peers {
         answer: http::Response<hyper::body::Incoming>,
     ) -> Response {
         let mut idle = self.idle.lock();
-        // Gateways come and go under ever new addresses.
+        // Those of gateways that are gone.
         idle.retain(|_, kept| {
             kept.retain(|sender| !sender.is_closed());
             !kept.is_empty()

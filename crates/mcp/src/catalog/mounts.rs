@@ -323,9 +323,7 @@ mod tests {
 
     #[test]
     fn what_is_no_answer_to_a_reading_is_refused() {
-        let read = |answer: Value| {
-            contents(answer.as_object()?.clone(), "tool-files")
-        };
+        let read = |answer: Value| contents(answer.as_object()?.clone(), "tool-files");
         let given =
             json!({"resultType": "complete", "contents": [{"uri": "a:b", "text": "x"}, {}]});
         let expected = json!({"contents": [{"uri": "mount://files/a:b", "text": "x"}, {"uri": "mount://files/"}]});
