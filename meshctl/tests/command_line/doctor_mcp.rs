@@ -59,7 +59,7 @@ async fn what_is_wrong_with_the_endpoint_of_mcp_is_named() {
     let patient = Patient::start().await;
     let folder = TempDir::new().unwrap();
     assert_eq!(patient.look().verdict("mcp-auth"), "not used");
-    let gateway = ["run", "mcp-gateway", "--port", "0"];
+    let gateway = ["run", "mesh-gateway", "--port", "0"];
 
     // Whoever reaches it may call every tool.
     let open = beside(

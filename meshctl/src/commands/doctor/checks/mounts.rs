@@ -16,7 +16,9 @@ pub(super) const CHECK: Check = Check {
 fn look(scene: &Scene) -> Finding {
     let mounts = values(scene, "mesh_mount_up");
     let down = mounts.iter().filter(|(_, up)| *up == 0.0);
-    let down: Vec<&str> = down.map(|(mount, _)| mount.name()).collect();
+    // The ID of an instance does not say which server it mounts.
+    let named = |mount: &Program| format!("{} ({})", mount.member.service, mount.name());
+    let down: Vec<String> = down.map(|(mount, _)| named(mount)).collect();
     match (mounts.len(), down.as_slice()) {
         (0, _) => Finding::not_used("no mounted server is known"),
         (count, []) => Finding::well(format!("{count} mounts have their servers")),
