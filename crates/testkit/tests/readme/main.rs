@@ -174,16 +174,6 @@ fn every_make_target_and_script_that_is_named_exists() {
 }
 
 #[test]
-fn no_document_has_both_sides_of_a_merge() {
-    for document in Document::every() {
-        let marks = ["<<<<<<<", ">>>>>>>"];
-        let marked = |line: &&str| marks.iter().any(|mark| line.starts_with(mark));
-        let left: Vec<_> = document.text.lines().filter(marked).collect();
-        assert!(left.is_empty(), "{}: {left:?}", document.path);
-    }
-}
-
-#[test]
 fn every_link_between_documents_leads_somewhere() {
     for document in Document::with_runbooks() {
         let folder = Path::new(&document.path).parent().expect("it is a file");
