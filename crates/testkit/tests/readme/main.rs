@@ -187,7 +187,7 @@ fn every_link_between_documents_leads_somewhere() {
 
 #[test]
 fn no_document_has_both_sides_of_a_merge() {
-    for document in Document::with_runbooks() {
+    for document in Document::every() {
         let mark = |line: &&str| {
             ["<<<<<<< ", "||||||| ", ">>>>>>> "]
                 .iter()
