@@ -21,7 +21,7 @@ pub(crate) struct Endpoint {
     query_params: Option<Vec<String>>,
     is_rate_limited: bool,
     pub(crate) streams_events: bool,
-    names_errors: bool,
+    pub(crate) names_errors: bool,
     ports: &'static [Port],
 }
 

@@ -10,7 +10,7 @@ use utoipa::{
 };
 use work::KINDS;
 
-use crate::{endpoints, mcp, problem};
+use crate::{endpoint::Endpoint, endpoints, mcp, problem};
 
 #[derive(OpenApi)]
 #[openapi(
@@ -38,9 +38,9 @@ struct Api;
 pub fn document() -> Document {
     let mut document = Api::openapi();
     env!("CARGO_PKG_VERSION").clone_into(&mut document.info.version);
-    for endpoint in endpoints::all() {
-        if let Some(mut part) = endpoint.document {
-            add_failures(&mut part, endpoint.streams_events);
+    for mut endpoint in endpoints::all() {
+        if let Some(mut part) = endpoint.document.take() {
+            add_failures(&mut part, &endpoint);
             document.merge(part);
         }
     }
@@ -96,13 +96,15 @@ const CHANGING: [(&str, &str); 1] = [(
     "403",
     "A web page sent it, and its origin is not in allowed_origins",
 )];
+/// Those of workflows, runs and approvals, which belong to somebody.
+const OWNED: [(&str, &str); 1] = [("401", "The request does not say who sends it: X-User-ID")];
 const WITH_BODY: [(&str, &str); 3] = [
     ("409", "The idempotency key was used with another body"),
     ("413", "The body is larger than max_body_bytes"),
     ("415", "The body is not JSON, or not compressed by gzip"),
 ];
 /// Requests fail in the same ways everywhere, so these are described once.
-fn add_failures(document: &mut Document, streams_events: bool) {
+fn add_failures(document: &mut Document, endpoint: &Endpoint) {
     for (path, item) in &mut document.paths.paths {
         let named = path.contains('{');
         let operations = [
@@ -114,8 +116,11 @@ fn add_failures(document: &mut Document, streams_events: bool) {
         for (operation, changes) in operations {
             let Some(operation) = operation else { continue };
             add(operation, &ALWAYS);
-            if changes || streams_events {
+            if changes || endpoint.streams_events {
                 add(operation, &CHANGING);
+            }
+            if endpoint.names_errors {
+                add(operation, &OWNED);
             }
             if operation.request_body.is_some() {
                 add(operation, &WITH_BODY);

@@ -6,11 +6,63 @@
     reason = "the functions carry descriptions: requests go straight to the endpoint"
 )]
 
-use utoipa::{OpenApi, openapi::OpenApi as Document};
+use serde_json::json;
+use utoipa::{
+    OpenApi,
+    openapi::{
+        ContentBuilder, ObjectBuilder, OpenApi as Document, ResponseBuilder, path::Operation,
+    },
+};
+
+/// How requests fail, whatever they are for: each answer is an error of JSON-RPC.
+const FAILURES: [(&str, &str); 12] = [
+    ("400", "No message, or its headers say otherwise"),
+    ("401", "No valid token"),
+    (
+        "403",
+        "The token may not, or a web page of another origin sent it",
+    ),
+    ("404", "No such session, service or method"),
+    ("406", "The client does not take the form of the answer"),
+    ("408", "The body did not come in time"),
+    ("413", "The body is larger than mcp_max_body"),
+    ("415", "The body is not JSON"),
+    ("421", "The host name is not in mcp_allowed_hosts"),
+    ("429", "More calls than the token allows"),
+    ("502", "The gateway that has the session does not answer"),
+    (
+        "503",
+        "The registry or the store is unavailable, or a limit is reached",
+    ),
+];
 
 /// The part of the API's description that is about MCP.
 pub(crate) fn document() -> Document {
-    Paths::openapi()
+    let mut document = Paths::openapi();
+    for item in document.paths.paths.values_mut() {
+        let operations = [&mut item.get, &mut item.post, &mut item.delete];
+        operations.into_iter().flatten().for_each(add_failures);
+    }
+    document
+}
+
+fn add_failures(operation: &mut Operation) {
+    for (status, about) in FAILURES {
+        let error =
+            json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": about}});
+        let content = ContentBuilder::new()
+            .schema(Some(ObjectBuilder::new().build()))
+            .example(Some(error))
+            .build();
+        let response = ResponseBuilder::new()
+            .description(about)
+            .content("application/json", content)
+            .build();
+        let responses = &mut operation.responses.responses;
+        responses
+            .entry(status.to_owned())
+            .or_insert_with(|| response.into());
+    }
 }
 
 #[derive(OpenApi)]
