@@ -97,7 +97,13 @@ const CHANGING: [(&str, &str); 1] = [(
     "A web page sent it, and its origin is not in allowed_origins",
 )];
 /// Those of workflows, runs and approvals, which belong to somebody.
-const OWNED: [(&str, &str); 1] = [("401", "The request does not say who sends it: X-User-ID")];
+const OWNED: [(&str, &str); 2] = [
+    ("401", "The request does not say who sends it: X-User-ID"),
+    (
+        "403",
+        "It belongs to somebody else, or its link is not valid",
+    ),
+];
 const WITH_BODY: [(&str, &str); 3] = [
     ("409", "The idempotency key was used with another body"),
     ("413", "The body is larger than max_body_bytes"),
@@ -176,7 +182,7 @@ mod tests {
         let described = endpoints.filter(|endpoint| endpoint.document.is_some());
         // MCP has no rows in the table of endpoints: its messages go their own way.
         let of_mcp = ids.iter().filter(|id| id.starts_with("mcp")).count();
-        assert_eq!(of_mcp, 4);
+        assert_eq!(of_mcp, 6);
         assert_eq!((ids.len(), count), (count, described.count() + of_mcp));
         let submit = &json["paths"]["/api/v1/jobs"]["post"]["responses"];
         for status in ["202", "409", "413", "415", "422", "429", "503"] {

@@ -66,7 +66,7 @@ fn add_failures(operation: &mut Operation) {
 }
 
 #[derive(OpenApi)]
-#[openapi(paths(post, post_to_service, stream, end))]
+#[openapi(paths(post, post_to_service, stream, stream_of_service, end, end_of_service))]
 struct Paths;
 
 /// Send a message of MCP.
@@ -86,7 +86,7 @@ struct Paths;
         "method": "tools/list", "params": {}})),
     responses(
         (status = 200, description = "The answer", content(
-            (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+            (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
             (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"))),
         (status = 202, description = "A notification, or an answer of the client", body = String, example = ""),
         (status = 400, description = "No message, or its headers say otherwise", body = Object,
@@ -106,7 +106,7 @@ fn post() {}
     request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
         "method": "tools/list", "params": {}})),
     responses((status = 200, description = "The answer", content(
-        (Object = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
+        (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
         (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")))))]
 fn post_to_service() {}
 
@@ -121,6 +121,16 @@ fn post_to_service() {}
             "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
 fn stream() {}
 
+/// Open a session's stream of one service.
+///
+/// Before 2026-07-28, for a session with one service.
+#[utoipa::path(get, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceStream",
+    params(("service" = String, Path, description = "A public id, or a Consul name"),
+        ("Mcp-Session-Id" = String, Header, description = "The session")),
+    responses((status = 200, description = "Messages as events", content_type = "text/event-stream", body = String,
+        example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n")))]
+fn stream_of_service() {}
+
 /// End a session.
 ///
 /// Before 2026-07-28. Its streams end with it.
@@ -130,3 +140,12 @@ fn stream() {}
         (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
             "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
 fn end() {}
+
+/// End a session with one service.
+///
+/// Before 2026-07-28. Its streams end with it.
+#[utoipa::path(delete, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceEnd",
+    params(("service" = String, Path, description = "A public id, or a Consul name"),
+        ("Mcp-Session-Id" = String, Header, description = "The session")),
+    responses((status = 204, description = "It has ended")))]
+fn end_of_service() {}
