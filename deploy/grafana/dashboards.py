@@ -102,6 +102,12 @@ def quantiles(bucket, by="", factors=(0.5, 0.95, 0.99), legend=""):
         yield f"histogram_quantile({factor}, {inner})", f"p{factor * 100:g}{' ' + legend if legend else ''}"
 
 
+def rate(counter, *labels, legend=None):
+    """How much a counter grows in a second, by labels. It is 0 where there is nothing to count."""
+    by = f" by ({', '.join(labels)}) " if labels else ""
+    return f"sum{by}(rate({counter}[{RATE}])) or vector(0)", legend or " ".join(f"{{{{{label}}}}}" for label in labels)
+
+
 def overview():
     calls = 'rpc_server_call_duration_seconds_bucket{service!~"|_OTHER"}'
     return dashboard("overview", "Mesh: overview", [], [
@@ -277,9 +283,9 @@ def mcp():
 
         row("Calls of tools"),
         panel("Calls per second", "By service.", "reqps",
-              (f"sum by (service) (rate({called}}}[{RATE}])) or vector(0)", "{{service}}")),
+              rate(called + "}", "service")),
         panel("Outcomes", "Error: the tool says so. Failed: there was no answer. Task: it goes on as a job.", "ops",
-              (f"sum by (outcome) (rate({called}}}[{RATE}])) or vector(0)", "{{outcome}}"), stack=True),
+              rate(called + "}", "outcome"), stack=True),
         panel("Failed share", "Errors and failures of all calls. Alert: MeshToolCallsFailing, above half.", "percentunit",
               (f'(sum by (service) (rate({called},outcome=~"error|failed"}}[{RATE}])) or 0 * sum by (service) (rate({called}}}[{RATE}])))'
                f" / (sum by (service) (rate({called}}}[{RATE}])) > 0) or vector(0)", "{{service}}"), red=0.5),
@@ -292,26 +298,25 @@ def mcp():
 
         row("Clients"),
         panel("Requests per second", "By method of MCP.", "reqps",
-              (f"sum by (mcp_method_name) (rate(mesh_mcp_operation_duration_seconds_count[{RATE}])) or vector(0)", "{{mcp_method_name}}")),
+              rate("mesh_mcp_operation_duration_seconds_count", "mcp_method_name")),
         panel("Errors per second", "Requests by the code of their error.", "ops",
-              (f'sum by (outcome) (rate(mesh_mcp_operation_duration_seconds_count{{outcome!~"ok|tool_error|cancelled"}}[{RATE}])) or vector(0)',
-               "{{outcome}}")),
+              rate('mesh_mcp_operation_duration_seconds_count{outcome!~"ok|tool_error|cancelled"}', "outcome")),
         panel("Refused per second", "Before they were read: host, token, scope, rate or full.", "ops",
-              (f"sum by (reason) (rate(mesh_mcp_refused_total[{RATE}])) or vector(0)", "{{reason}}")),
+              rate("mesh_mcp_refused_total", "reason")),
         panel("Sessions and streams by gateway", "A line an instance.", "none",
               ("mesh_mcp_sessions", "{{mesh_instance}} sessions"),
               ("mesh_mcp_streams or vector(0)", "{{mesh_instance}} {{kind}}"), width=12),
         panel("Passed on", "Requests a second whose session another gateway has.", "ops",
-              (f"sum by (outcome) (rate(mesh_mcp_passed_on_total[{RATE}])) or vector(0)", "{{outcome}}"), width=12),
+              rate("mesh_mcp_passed_on_total", "outcome"), width=12),
 
         row("Mounted servers"),
         panel("Connected", "1: the server answers. Alert: MeshMountDown.", "none",
               ("mesh_mount_up or vector(1)", "{{mesh_instance}}")),
         panel("Requests per second", "To mounted servers, by outcome.", "ops",
-              (f"sum by (mesh_service, outcome) (rate(mesh_mount_requests_total[{RATE}])) or vector(0)", "{{mesh_service}} {{outcome}}")),
+              rate("mesh_mount_requests_total", "mesh_service", "outcome")),
         panel("Starts and dropped messages", "A second. A server that starts again and again ends by itself.", "ops",
-              (f"sum by (mesh_service) (rate(mesh_mount_starts_total[{RATE}])) or vector(0)", "{{mesh_service}} starts"),
-              (f"sum by (mesh_service, reason) (rate(mesh_mount_dropped_messages_total[{RATE}])) or vector(0)", "{{mesh_service}} {{reason}}")),
+              rate("mesh_mount_starts_total", "mesh_service", legend="{{mesh_service}} starts"),
+              rate("mesh_mount_dropped_messages_total", "mesh_service", "reason")),
     ])
 
 
@@ -329,11 +334,11 @@ def workflows():
 
         row("Runs"),
         panel("Asked for", "Runs a second, taken in or refused.", "ops",
-              (f"sum by (outcome) (rate(mesh_workflow_starts_total[{RATE}])) or vector(0)", "{{outcome}}")),
+              rate("mesh_workflow_starts_total", "outcome")),
         panel("Ended", "Runs a second.", "ops",
-              (f"sum(rate(mesh_workflow_completed_total[{RATE}])) or vector(0)", "completed"),
-              (f"sum(rate(mesh_workflow_failed_total[{RATE}])) or vector(0)", "failed"),
-              (f"sum(rate(mesh_workflow_cancelled_total[{RATE}])) or vector(0)", "cancelled"), stack=True),
+              rate("mesh_workflow_completed_total", legend="completed"),
+              rate("mesh_workflow_failed_total", legend="failed"),
+              rate("mesh_workflow_cancelled_total", legend="cancelled"), stack=True),
         panel("Failed share", "Of the runs that ended. Alert: MeshWorkflowsFailing, above 5 %.", "percentunit",
               (f"sum(rate(mesh_workflow_failed_total[{RATE}])) / (sum(rate(mesh_workflow_failed_total[{RATE}]))"
                f" + sum(rate(mesh_workflow_completed_total[{RATE}])) > 0) or vector(0)", "failed"), red=0.05),
@@ -344,20 +349,20 @@ def workflows():
 
         row("Nodes and people"),
         panel("Nodes", "A second, by what happened.", "ops",
-              (f"sum by (event) (rate(mesh_workflow_nodes_total[{RATE}])) or vector(0)", "{{event}}")),
+              rate("mesh_workflow_nodes_total", "event")),
         panel("Approvals", "A second, by what happened.", "ops",
-              (f"sum by (event) (rate(mesh_workflow_approvals_total[{RATE}])) or vector(0)", "{{event}}")),
+              rate("mesh_workflow_approvals_total", "event")),
         panel("Patches", "A second, by what became of them.", "ops",
-              (f"sum by (result) (rate(mesh_workflow_patches_total[{RATE}])) or vector(0)", "{{result}}")),
+              rate("mesh_workflow_patches_total", "result")),
 
         row("Runners and their store"),
         panel("Commit", "Duration of one transaction.", "s", *quantiles("mesh_workflow_commit_duration_seconds_bucket")),
         panel("Shards by runner", "Alert: MeshWorkflowRunnersMissing, below 64 in all.", "none",
               ("mesh_workflow_shards or vector(0)", "{{mesh_instance}}"), stack=True),
         panel("Lost shards, refused commits, jobs made again", "A second.", "ops",
-              (f"sum by (why) (rate(mesh_workflow_shards_lost_total[{RATE}])) or vector(0)", "lost: {{why}}"),
-              (f"sum(rate(mesh_workflow_commits_refused_total[{RATE}])) or vector(0)", "refused"),
-              (f"sum(rate(mesh_workflow_resubmitted_total[{RATE}])) or vector(0)", "made again")),
+              rate("mesh_workflow_shards_lost_total", "why", legend="lost: {{why}}"),
+              rate("mesh_workflow_commits_refused_total", legend="refused"),
+              rate("mesh_workflow_resubmitted_total", legend="made again")),
     ])
 
 
