@@ -85,7 +85,7 @@ pub(crate) async fn list(link: &dyn Link, keys: &MountKeys) -> anyhow::Result<De
         if let Some(cursor) = &cursor {
             params.insert("cursor".to_owned(), raw(&Value::from(cursor.as_str())));
         }
-        let asked = link.request(Outgoing::own("tools/list", params)).await?;
+        let mut asked = link.request(Outgoing::own("tools/list", params)).await?;
         let result = asked.outcome().await?.map_err(|error| {
             anyhow::anyhow!(
                 "the server does not list its tools: {}",

@@ -8,7 +8,7 @@ use tokio::time::timeout;
 
 use crate::{
     asks::Capabilities,
-    link::{Era, Exchange, Facts, Gone, LEGACY, MODERN, Next, Outgoing},
+    link::{Era, Exchange, Facts, Gone, LEGACY, MODERN, Outgoing},
     message::{Fields, Notification, Outcome, code, cut, error_code, error_text, raw, to_raw},
     stdio::Pipe,
 };
@@ -70,7 +70,7 @@ pub(crate) async fn over_pipes(pipe: &Pipe, probe: bool) -> anyhow::Result<Facts
     let mut discovery = None;
     if probe {
         let mut asked = pipe.request(discover()).await?;
-        match timeout(PROBE, last(&mut asked)).await {
+        match timeout(PROBE, asked.outcome()).await {
             Ok(outcome) => {
                 if let Some(facts) = discovered(&outcome?)? {
                     return Ok(facts);
@@ -83,9 +83,9 @@ pub(crate) async fn over_pipes(pipe: &Pipe, probe: bool) -> anyhow::Result<Facts
     let mut session = pipe.request(initialize()).await?;
     let begun = loop {
         tokio::select! {
-            outcome = last(&mut session) => match (begun(&outcome?), &mut discovery) {
+            outcome = session.outcome() => match (begun(&outcome?), &mut discovery) {
                 (Err(_), Some(asked)) => {
-                    let facts = discovered(&last(asked).await?)?;
+                    let facts = discovered(&asked.outcome().await?)?;
                     return facts.context("the server knows neither `server/discover` nor `initialize`");
                 }
                 (begun, _) => break begun?,
@@ -99,8 +99,7 @@ pub(crate) async fn over_pipes(pipe: &Pipe, probe: bool) -> anyhow::Result<Facts
     pipe.notify(&initialized()).await?;
     if begun.can("logging") {
         // The server logs everything, and each client gets what it asked for.
-        let mut asked = pipe.request(set_level()).await?;
-        last(&mut asked).await?.ok();
+        pipe.request(set_level()).await?.outcome().await?.ok();
     }
     Ok(begun)
 }
@@ -111,21 +110,10 @@ pub(crate) fn set_level() -> Outgoing {
     Outgoing::own("logging/setLevel", params)
 }
 
-/// The outcome of a request of the mount itself. Cancel-safe.
-async fn last(exchange: &mut Exchange) -> Result<Outcome, Gone> {
-    loop {
-        match exchange.next().await {
-            Next::Event(_) => {}
-            Next::Done(outcome) => return Ok(outcome),
-            Next::Gone => return Err(Gone::Lost),
-        }
-    }
-}
-
 /// The outcome of a request, if there is one.
 async fn pending(exchange: &mut Option<Exchange>) -> Result<Outcome, Gone> {
     match exchange {
-        Some(exchange) => last(exchange).await,
+        Some(exchange) => exchange.outcome().await,
         None => std::future::pending().await,
     }
 }

@@ -132,8 +132,8 @@ impl Peer {
         self.session.lock().1 = HeaderValue::try_from(&facts.version).ok();
         self.post_message(handshake::initialized().write()).await?;
         if facts.can("logging") {
-            let asked = self.request(handshake::set_level(), None).await?;
-            drop(asked.outcome().await?);
+            let mut asked = self.request(handshake::set_level(), None).await?;
+            asked.outcome().await?.ok();
         }
         Ok(facts)
     }

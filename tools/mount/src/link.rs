@@ -171,8 +171,8 @@ impl Exchange {
         }
     }
 
-    /// Its outcome, whatever comes before: nobody is there to hear or answer it.
-    pub(crate) async fn outcome(mut self) -> Result<Outcome, Gone> {
+    /// Its outcome, whatever comes before: nobody is there to hear or answer it. Cancel-safe.
+    pub(crate) async fn outcome(&mut self) -> Result<Outcome, Gone> {
         loop {
             match self.next().await {
                 Next::Event(_) => {}

@@ -126,7 +126,7 @@ impl Side {
             return;
         }
         let params = Fields::from([("uri".to_owned(), raw(&Value::from(uri)))]);
-        if let Ok(asked) = link.request(Outgoing::own(method, params)).await
+        if let Ok(mut asked) = link.request(Outgoing::own(method, params)).await
             && let Ok(Err(error)) = asked.outcome().await
         {
             tracing::debug!(uri, %error, method, "refused");
