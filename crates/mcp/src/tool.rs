@@ -22,6 +22,18 @@ pub struct Annotations {
     pub open_world: Option<bool>,
 }
 
+impl Annotations {
+    /// What is declared here, and where that is silent what `others` declare.
+    pub(crate) fn or(self, others: Self) -> Self {
+        Self {
+            read_only: self.read_only.or(others.read_only),
+            destructive: self.destructive.or(others.destructive),
+            idempotent: self.idempotent.or(others.idempotent),
+            open_world: self.open_world.or(others.open_world),
+        }
+    }
+}
+
 /// How a tool is called.
 #[derive(Clone, Debug)]
 pub enum ToolTarget {

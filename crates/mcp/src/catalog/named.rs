@@ -48,24 +48,13 @@ impl<'a> Named<'a> {
         self.tool(definition, target, &self.path, id.clone(), id)
     }
 
+    /// A tool of a mounted server.
     pub(super) fn mounted(&self, name: &str, definition: ToolDefinition) -> ServiceTool {
-        let declared = definition.annotations;
-        let named = Self {
-            annotations: Annotations {
-                read_only: declared.read_only.or(self.annotations.read_only),
-                destructive: declared.destructive.or(self.annotations.destructive),
-                idempotent: declared.idempotent.or(self.annotations.idempotent),
-                open_world: declared.open_world,
-            },
-            path: self.path.clone(),
-            ..*self
-        };
-        let identity = format!("{}#{name}", self.path);
-        let wanted = format!("{}__{name}", self.service.public_id);
         let target = ToolTarget::Mounted { tool: name.into() };
-        named.tool(definition, target, &identity, wanted, name.to_owned())
+        self.one_of_several(definition, target, name)
     }
 
+    /// An operation of a tool.
     pub(super) fn operation(&self, about: &About, operation: ToolOperation) -> ServiceTool {
         let parameters: Arc<[ToolParameter]> = operation.parameters.into();
         let name = operation.name;
@@ -76,28 +65,34 @@ impl<'a> Named<'a> {
             description: clean(&sentences(texts), MAX_DESCRIPTION),
             input_schema: schema::operation_input_schema(&parameters, false),
             output_schema: schema::operation_output_schema(&operation.output_schema),
-            ..ToolDefinition::default()
-        };
-        let declared = self.annotations;
-        let named = Self {
             annotations: Annotations {
-                read_only: operation.read_only.or(declared.read_only),
-                destructive: operation.destructive.or(declared.destructive),
-                idempotent: operation.idempotent.or(declared.idempotent),
+                read_only: operation.read_only,
+                destructive: operation.destructive,
+                idempotent: operation.idempotent,
                 open_world: None,
             },
-            path: self.path.clone(),
-            ..*self
+            ..ToolDefinition::default()
         };
         let target = ToolTarget::ToolOperation {
             operation: Some(name.as_str().into()),
             parameters,
         };
-        let identity = format!("{}#{name}", self.path);
-        let wanted = format!("{}__{name}", self.service.public_id);
-        named.tool(definition, target, &identity, wanted, name)
+        self.one_of_several(definition, target, &name)
     }
 
+    /// One of the tools that the method stands for.
+    fn one_of_several(
+        &self,
+        definition: ToolDefinition,
+        target: ToolTarget,
+        name: &str,
+    ) -> ServiceTool {
+        let identity = format!("{}#{name}", self.path);
+        let wanted = format!("{}__{name}", self.service.public_id);
+        self.tool(definition, target, &identity, wanted, name.to_owned())
+    }
+
+    /// A tool. What its definition declares comes before what is declared of the method.
     pub(super) fn tool(
         &self,
         definition: ToolDefinition,
@@ -108,7 +103,7 @@ impl<'a> Named<'a> {
     ) -> ServiceTool {
         let definition = ToolDefinition {
             name: wanted,
-            annotations: self.annotations,
+            annotations: definition.annotations.or(self.annotations),
             ..definition
         };
         let public_id = self.service.public_id.as_str().into();
