@@ -1,6 +1,9 @@
 //! What a client is sent: messages, responses, and the errors of the mount itself.
 
-use proto::mesh::v1::McpMessage;
+use proto::{
+    error_info::{self, Reason},
+    mesh::v1::McpMessage,
+};
 use serde_json::json;
 use tokio::sync::mpsc;
 use tonic::{Code, Status};
@@ -41,15 +44,32 @@ pub(crate) fn unknown(method: &str) -> Raw {
 
 /// The error about a server that does not answer, with the gRPC status that it would be.
 pub(crate) fn gone_error(gone: &Gone) -> Raw {
-    let code = match gone {
-        Gone::Away(_) | Gone::Lost => Code::Unavailable,
-        Gone::Busy(_) => Code::ResourceExhausted,
-        Gone::Late(_) => Code::DeadlineExceeded,
-    };
+    let (code, ..) = classified(gone);
     let data = json!({"mesh.v1/status": {"code": format!("{code:?}")}});
-    error_with(
-        code::INTERNAL,
-        &format!("the mounted server: {gone}"),
-        &data,
-    )
+    error_with(code::INTERNAL, &gone_text(gone), &data)
+}
+
+/// A server that does not answer, as a status.
+pub(crate) fn gone_status(gone: &Gone) -> Status {
+    let (code, reason, key) = classified(gone);
+    let key = key.map(|key| ("key", key.to_owned()));
+    error_info::status(code, reason, gone_text(gone), key)
+}
+
+fn gone_text(gone: &Gone) -> String {
+    format!("the mounted server: {gone}")
+}
+
+/// The code and reason of the status, and the key of the limit that was reached.
+const fn classified(gone: &Gone) -> (Code, Reason, Option<&'static str>) {
+    match gone {
+        Gone::Away(_) => (Code::Unavailable, Reason::DependencyAway, None),
+        Gone::Lost => (Code::Unavailable, Reason::ConnectionLost, None),
+        Gone::Busy(_) => (
+            Code::ResourceExhausted,
+            Reason::Limit,
+            Some("mount_max_calls"),
+        ),
+        Gone::Late(_) => (Code::DeadlineExceeded, Reason::Limit, Some("mount_timeout")),
+    }
 }

@@ -16,12 +16,13 @@ use tonic::{Code, Request, Response, Status};
 use crate::{
     arguments::{arguments, type_of},
     asks::Capabilities,
-    definitions::{Definition, own_params},
+    definitions::Definition,
     headers,
     link::{Era, Gone, Next, Outgoing},
     message::{Fields, Outcome, cut, error_code, error_text, raw, to_raw},
     modern::next,
     mount::Mount,
+    replies::gone_status,
 };
 
 /// Answers for the server.
@@ -94,7 +95,11 @@ impl MountedTool {
     ) -> Result<Result<String, String>, Status> {
         let mount = &*self.0;
         // One that is started again tells its tools anew.
-        mount.upstream.link().await.map_err(|gone| status(&gone))?;
+        mount
+            .upstream
+            .link()
+            .await
+            .map_err(|gone| gone_status(&gone))?;
         let Some(known) = mount.tools.first(mount.keys.mount_wait).await else {
             let why = mount.upstream.problem().unwrap_or_default();
             return Err(away(format!("the mounted server does not answer: {why}")));
@@ -116,7 +121,7 @@ impl MountedTool {
         };
         let outcome = match self.call(tool, arguments).await {
             Ok(outcome) => outcome,
-            Err(error) => return Err(status(&error)),
+            Err(gone) => return Err(gone_status(&gone)),
         };
         Ok(match outcome {
             Ok(result) => result_text(&serde_json::from_str(result.get()).unwrap_or_default()),
@@ -129,7 +134,6 @@ impl MountedTool {
         let link = mount.upstream.link().await?;
         let mut params = Fields::new();
         if link.facts().era == Era::Modern {
-            params = own_params(&*link);
             // Nobody is here whom the server could ask.
             let meta = crate::handshake::modern_meta(
                 &link.facts().version,
@@ -273,27 +277,6 @@ fn first_line(text: &str) -> &str {
 
 fn away(text: String) -> Status {
     error_info::status(Code::Unavailable, Reason::DependencyAway, text, [])
-}
-
-/// A server that does not answer, as a status.
-pub(crate) fn status(gone: &Gone) -> Status {
-    let text = format!("the mounted server: {gone}");
-    match gone {
-        Gone::Away(_) => away(text),
-        Gone::Lost => error_info::status(Code::Unavailable, Reason::ConnectionLost, text, []),
-        Gone::Busy(_) => error_info::status(
-            Code::ResourceExhausted,
-            Reason::Limit,
-            text,
-            [("key", "mount_max_calls".to_owned())],
-        ),
-        Gone::Late(_) => error_info::status(
-            Code::DeadlineExceeded,
-            Reason::Limit,
-            text,
-            [("key", "mount_timeout".to_owned())],
-        ),
-    }
 }
 
 #[cfg(test)]
