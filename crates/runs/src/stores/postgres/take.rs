@@ -29,19 +29,15 @@ const OWNERS: i32 = 4096;
 /// Ranks are smaller.
 const RANKS: i16 = 8;
 
-/// One statement chooses queued runs, marks them and reads them. `$1` is the most, `$2` the epochs of the
-/// shards, `$3` the last owner that was served of each rank, `$4` how many runs an owner may have under way,
-/// `$5` the time, `$6` how many owners are looked at, `$7` is false: written out it would be made another
-/// condition, which is not that of the index.
+/// One statement chooses queued runs, and with [`MARK`] marks them and reads them. `$1` is the most, `$2` the
+/// epochs of the shards, `$3` the last owner that was served of each rank, `$4` the time, `$5` how many runs an
+/// owner may have under way, `$6` how many owners are looked at. `$7` is false: written out it would be made
+/// another condition, which is not that of the index.
 ///
 /// - `pair`: each rank and owner with queued runs, by steps along the index.
 /// - `turn`: in whose turn it is, and how many runs of each are looked at; `seen` is the last one.
 /// - `queue`: child runs first, since their parents wait for them; they are not limited.
 /// - `picked`: one of each owner, then the next one of each.
-/// - `held`: whoever takes a shard over waits until what is taken from it is marked. Commits do not wait.
-/// - `marked`: the status is compared as no index has it, or a planner that takes the queue to be short as it was
-///   once reads all of it for each that is picked.
-/// - `quick`: a mark that is lost is made again, and the first commit of the run comes after it.
 const TAKE: &str = "
     WITH RECURSIVE pair AS (
         (SELECT rank, owner, 1 AS place FROM run WHERE status = 'QUEUED' ORDER BY rank, owner LIMIT 1)
@@ -59,10 +55,10 @@ const TAKE: &str = "
             ELSE least($1, greatest(8, (2 * $1 + owners - 1) / owners)) END AS most
         FROM ordered WHERE place <= $1
     ), room AS MATERIALIZED (
-        SELECT o.owner, $4 - (SELECT count(*) FROM (
+        SELECT o.owner, $5 - (SELECT count(*) FROM (
             SELECT 1 FROM run r WHERE r.owner = o.owner AND r.started_at IS NOT NULL AND r.ended_at IS NULL
-                AND r.parent_run IS NULL LIMIT $4) AS under_way) AS runs
-        FROM (SELECT DISTINCT owner FROM turn WHERE $4::int8 IS NOT NULL) AS o
+                AND r.parent_run IS NULL LIMIT $5) AS under_way) AS runs
+        FROM (SELECT DISTINCT owner FROM turn WHERE $5::int8 IS NOT NULL) AS o
     ), queue AS (
         SELECT t.rank, t.owner, t.later, c.run_id, c.shard, c.child,
             row_number() OVER (PARTITION BY t.rank, t.owner ORDER BY c.child DESC, c.submitted_at, c.run_id)
@@ -83,19 +79,9 @@ const TAKE: &str = "
         FROM queue q LEFT JOIN room USING (owner)
         WHERE q.child OR room.runs IS NULL OR q.begun <= room.runs
         ORDER BY place LIMIT $1
-    ), held AS MATERIALIZED (
-        SELECT s.shard FROM shard s
-        WHERE s.shard IN (SELECT p.shard FROM picked p) AND s.epoch = ($2::int8[])[s.shard + 1]
-        ORDER BY s.shard FOR KEY SHARE OF s
-    ), quick AS MATERIALIZED (
-        SELECT set_config('synchronous_commit', 'off', true)
-    ), marked AS (
-        UPDATE run r SET status = 'RUNNING', started_at = $5, idle = false
-        FROM picked p, held h, quick
-        WHERE r.run_id = p.run_id AND h.shard = p.shard AND r.status || '' = 'QUEUED' RETURNING r.*, p.place
     )";
 
-/// The same where no more are queued than are taken, which is how it is mostly: without limits; `$4` is the time. All of
+/// The same where no more are queued than are taken, which is how it is mostly: without limits. All of
 /// them are taken; if there are more, none is.
 const TAKE_FEW: &str = "
     WITH few AS MATERIALIZED (
@@ -112,7 +98,16 @@ const TAKE_FEW: &str = "
     ), picked AS MATERIALIZED (
         SELECT q.run_id, q.shard, row_number() OVER (ORDER BY q.rank, q.number, q.later, q.owner) AS place
         FROM queue q
-    ), held AS MATERIALIZED (
+    )";
+
+/// What both do with the runs that they picked.
+///
+/// - `held`: whoever takes a shard over waits until what is taken from it is marked. Commits do not wait.
+/// - `marked`: the status is compared as no index has it. Else a planner that believes the queue to be short
+///   reads all of it for each run that is picked.
+/// - `quick`: a mark that is lost is made again, and the first commit of the run comes after it.
+const MARK: &str = "
+    held AS MATERIALIZED (
         SELECT s.shard FROM shard s
         WHERE s.shard IN (SELECT p.shard FROM picked p) AND s.epoch = ($2::int8[])[s.shard + 1]
         ORDER BY s.shard FOR KEY SHARE OF s
@@ -168,23 +163,23 @@ async fn try_take(
     let now = int(clock::now());
     let base = |sql: &'static str, many: &'static str| {
         let sql = format!(
-            "{sql}
+            "{sql}, {MARK}
             SELECT {SUMMARY}, r.workflow, r.start, h.record, r.keep_ms, r.rank, s.seen, {many}
             FROM (SELECT array_agg(rank || ' ' || owner) AS seen FROM turn WHERE turn.seen) AS s
             LEFT JOIN marked r ON true {HEADER_OF_EACH} ORDER BY r.place"
         );
         let call = Call::new(sql).with(count(max)).with(epochs.clone());
-        call.with(last.clone())
+        call.with(last.clone()).with(now)
     };
     let mut rows = Vec::new();
     let mut full = many;
     if !many {
-        let call = base(TAKE_FEW, "(SELECT many FROM turn)").with(now);
+        let call = base(TAKE_FEW, "(SELECT many FROM turn)");
         rows = session.rows(call).await?;
         full = rows.first().map_or(Ok(false), |row| column(row, 22))?;
     }
     if full {
-        let call = base(TAKE, "false").with(limit).with(now);
+        let call = base(TAKE, "false").with(limit);
         rows = session.rows(call.with(OWNERS).with(false)).await?;
     }
     let mut next = HashMap::new();
