@@ -12,7 +12,8 @@ use discovery::Instance;
 use http::{HeaderMap, HeaderValue, Uri};
 use proto::MeshCause;
 use telemetry::{
-    Span, SpanEnd, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, rpc, tracing_enabled,
+    Span, SpanEnd, SpanFields, SpanKind, TRACEPARENT, TRACESTATE, TraceContext, rpc,
+    tracing_enabled,
 };
 use tonic::Code;
 
@@ -90,9 +91,7 @@ impl CallTrace {
         }
         Some(span)
     }
-}
 
-impl CallTrace {
     fn write(&self, context: TraceContext, headers: &mut HeaderMap) {
         let brought = TraceContext::of(headers);
         if brought.is_none_or(|brought| brought.trace_id != context.trace_id) {
@@ -106,6 +105,38 @@ impl CallTrace {
             headers.insert(TRACEPARENT, value);
         }
     }
+}
+
+/// Ends the span of a request to this path: what every one says of its method and its outcome, and more.
+pub(crate) fn end_span(
+    span: Span,
+    path: &str,
+    code: Option<i32>,
+    cause: Option<MeshCause>,
+    more: impl FnOnce(&mut SpanFields<'_>),
+) {
+    let method = path.trim_start_matches('/');
+    let failed = code.is_some_and(rpc::is_server_error);
+    let end = SpanEnd {
+        name: method,
+        kind: SpanKind::Client,
+        failed,
+        at: Instant::now(),
+    };
+    span.end(end, |fields| {
+        fields.text("rpc.system.name", "grpc");
+        fields.text("rpc.method", method);
+        if let Some(code) = code.map(rpc::code_name) {
+            fields.text("rpc.response.status_code", code);
+            if failed {
+                fields.text("error.type", code);
+            }
+        }
+        if let Some(cause) = cause {
+            fields.text("mesh.cause", &cause.to_string());
+        }
+        more(fields);
+    });
 }
 
 impl AttemptSpan {
@@ -126,26 +157,8 @@ impl Drop for AttemptSpan {
         let cut = (!self.ended.load(Relaxed)).then_some((Code::Cancelled, None));
         let outcome = self.outcome.get().copied().or(cut);
         let code = outcome.map(|(code, _)| code as i32);
-        let failed = code.is_some_and(rpc::is_server_error);
-        let method = self.uri.path().trim_start_matches('/');
-        let end = SpanEnd {
-            name: method,
-            kind: SpanKind::Client,
-            failed,
-            at: Instant::now(),
-        };
-        self.span.end(end, |fields| {
-            fields.text("rpc.system.name", "grpc");
-            fields.text("rpc.method", method);
-            if let Some(code) = code.map(rpc::code_name) {
-                fields.text("rpc.response.status_code", code);
-                if failed {
-                    fields.text("error.type", code);
-                }
-            }
-            if let Some(cause) = outcome.and_then(|(_, cause)| cause) {
-                fields.text("mesh.cause", &cause.to_string());
-            }
+        let cause = outcome.and_then(|(_, cause)| cause);
+        end_span(self.span, self.uri.path(), code, cause, |fields| {
             fields.text("mesh.service", &self.instance.service);
             fields.text("mesh.instance", &self.instance.key.id);
             let number = i64::try_from(self.number).unwrap_or(i64::MAX);

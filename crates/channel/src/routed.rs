@@ -13,10 +13,14 @@ use bytes::Bytes;
 use http::{Request, Response, Uri, uri::Authority};
 use http_body::{Frame, SizeHint};
 use proto::MeshCause;
-use telemetry::{Span, SpanEnd, SpanKind, TraceContext, rpc, tracing_enabled};
+use telemetry::{Span, TraceContext, tracing_enabled};
 use tonic::{Code, Status, body::Body};
 
-use crate::{Mesh, attempt_span::CallTrace, body::grpc_status};
+use crate::{
+    Mesh,
+    attempt_span::{CallTrace, end_span},
+    body::grpc_status,
+};
 
 impl Mesh {
     /// Sends a call by `send`, to the router at `address`. `id` names the service that it is for.
@@ -89,24 +93,7 @@ impl RoutedCall {
         let took = self.began.elapsed();
         calls.observe_routed(service.as_deref(), path, code, took, self.trace);
         let Some(span) = self.span else { return };
-        let (method, failed) = (path.trim_start_matches('/'), rpc::is_server_error(code));
-        let end = SpanEnd {
-            name: method,
-            kind: SpanKind::Client,
-            failed,
-            at: Instant::now(),
-        };
-        span.end(end, |fields| {
-            let name = rpc::code_name(code);
-            fields.text("rpc.system.name", "grpc");
-            fields.text("rpc.method", method);
-            fields.text("rpc.response.status_code", name);
-            if failed {
-                fields.text("error.type", name);
-            }
-            if let Some(cause) = cause {
-                fields.text("mesh.cause", &cause.to_string());
-            }
+        end_span(span, path, Some(code), cause, |fields| {
             fields.text("mesh.service", service.as_deref().unwrap_or(&self.id));
             if let Ok(address) = self.address.parse::<Authority>() {
                 fields.text("server.address", address.host());
