@@ -264,9 +264,8 @@ impl ClientCalls {
         duration: Duration,
         trace: Option<TraceContext>,
     ) {
-        let method = method.strip_prefix('/').unwrap_or(method);
-        let service = service.unwrap_or(OTHER);
-        drop(self.direct.observe(service, method, code, duration, trace));
+        self.direct
+            .observe_call(service, method, code, duration, trace);
     }
 
     /// The same for a call that a router carries.
@@ -278,9 +277,8 @@ impl ClientCalls {
         duration: Duration,
         trace: Option<TraceContext>,
     ) {
-        let method = method.strip_prefix('/').unwrap_or(method);
-        let service = service.unwrap_or(OTHER);
-        drop(self.routed.observe(service, method, code, duration, trace));
+        self.routed
+            .observe_call(service, method, code, duration, trace);
     }
 }
 
@@ -291,6 +289,19 @@ impl CallDurations {
             own: own.to_owned(),
             services: RwLock::default(),
         }
+    }
+
+    /// Counts a call that this program made, by its path.
+    fn observe_call(
+        &self,
+        service: Option<&str>,
+        method: &str,
+        code: i32,
+        duration: Duration,
+        trace: Option<TraceContext>,
+    ) {
+        let method = method.strip_prefix('/').unwrap_or(method);
+        drop(self.observe(service.unwrap_or(OTHER), method, code, duration, trace));
     }
 
     /// Counts a call; returns the histograms of its method, if it has a label.
