@@ -25,7 +25,7 @@ use crate::limits::ConnectionLimits;
 pub(crate) use closing::{http1_answer, reject, send_and_close};
 pub(crate) use guarded_stream::GuardedStream;
 pub(crate) use monitor::{ConnectionMonitor, OpenRequest};
-pub(crate) use protocol::{HttpConnection, Protocols};
+pub(crate) use protocol::{ConnectionService, HttpConnection, Protocols};
 
 /// The poll interval for a call that crossed our GOAWAY.
 const IDLE_RECHECK: Duration = Duration::from_secs(1);

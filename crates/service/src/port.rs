@@ -6,13 +6,7 @@
 
 use std::{future::Future, net::SocketAddr, sync::Arc, time::Duration};
 
-use bytes::Bytes;
-use http::{Request, Response};
-use hyper::{
-    body::Incoming,
-    server::conn::{http1, http2},
-    service::Service,
-};
+use hyper::server::conn::{http1, http2};
 use hyper_util::rt::TokioTimer;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -24,7 +18,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 use crate::{
     clients::{ClientConnection, Clients},
     connection::{
-        ConnectionMonitor, HttpConnection, Lifetime, Protocols, drive, reject,
+        ConnectionMonitor, ConnectionService, HttpConnection, Lifetime, Protocols, drive, reject,
         stalled_streams::StreamExecutor,
     },
     limits::ConnectionLimits,
@@ -139,7 +133,7 @@ impl Port {
     /// Runs one connection to its end. One without a monitor is in-process, and has no maximum age.
     ///
     /// What it is made of is no part of the future: a program may have many idle connections.
-    pub(crate) fn run<I, S, B>(
+    pub(crate) fn run<I, S>(
         self,
         stream: I,
         monitor: Option<ConnectionMonitor>,
@@ -148,11 +142,7 @@ impl Port {
     ) -> impl Future<Output = ()> + Send
     where
         I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-        S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-        S::Future: Send + 'static,
-        S::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
-        B: http_body::Body<Data = Bytes> + Send + 'static,
-        B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+        S: ConnectionService,
     {
         let mut http1 = http1::Builder::new();
         http1

@@ -9,20 +9,31 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use bytes::Bytes;
-use http::{Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
-    service::{HttpService, Service},
+    service::HttpService,
 };
 use hyper_util::rt::TokioIo;
 use mesh_relay::frame::PREFACE;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::stalled_streams::StreamExecutor;
+use crate::http::HttpBody;
 
 type BoxError = Box<dyn std::error::Error + Send + Sync>;
+
+/// Answers the requests of one connection.
+pub(crate) trait ConnectionService:
+    HttpService<Incoming, ResBody: HttpBody, Future: Send + 'static> + Send + 'static
+{
+}
+
+impl<S> ConnectionService for S where
+    S: HttpService<Incoming, ResBody: HttpBody, Future: Send + 'static> + Send + 'static
+{
+}
+
 type Http1<I, S> = http1::UpgradeableConnection<TokioIo<Sniffed<I>>, S>;
 type Http2<I, S> = http2::Connection<TokioIo<Sniffed<I>>, S, StreamExecutor>;
 
@@ -66,14 +77,10 @@ pub(crate) struct Sniffed<I> {
     failed: Option<io::Error>,
 }
 
-impl<I, S, B> HttpConnection<I, S>
+impl<I, S> HttpConnection<I, S>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: ConnectionService,
 {
     pub(crate) fn new(stream: I, protocols: Protocols, service: S) -> Self {
         let stream = Sniffed::new(stream);
@@ -95,14 +102,10 @@ where
     }
 }
 
-impl<I, S, B> Future for HttpConnection<I, S>
+impl<I, S> Future for HttpConnection<I, S>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: ConnectionService,
 {
     type Output = Result<(), BoxError>;
 
@@ -131,14 +134,10 @@ where
 {
 }
 
-impl<I, S, B> Sniffing<I, S>
+impl<I, S> Sniffing<I, S>
 where
     I: AsyncRead + AsyncWrite + Unpin + Send + 'static,
-    S: Service<Request<Incoming>, Response = Response<B>> + Send + 'static,
-    S::Future: Send + 'static,
-    S::Error: Into<BoxError>,
-    B: http_body::Body<Data = Bytes> + Send + 'static,
-    B::Error: Into<BoxError>,
+    S: ConnectionService,
 {
     fn known(self, is_http2: bool) -> HttpConnection<I, S> {
         let Self {
