@@ -412,6 +412,11 @@ fn options(reader: &mut Reader, top: &Map<String, Value>) -> Options {
     options
 }
 
+/// A key as a part of a JSON pointer (RFC 6901): `a/b` is `a~1b`.
+pub(super) fn reference_token(key: &str) -> String {
+    key.replace('~', "~0").replace('/', "~1")
+}
+
 /// References to nodes that are not there.
 fn references(reader: &mut Reader, at: &str, value: &Value, index: &HashMap<Arc<str>, usize>) {
     match value {
@@ -431,8 +436,7 @@ fn references(reader: &mut Reader, at: &str, value: &Value, index: &HashMap<Arc<
             // Workflows within it have nodes of their own.
             let inner = fields.get("nodes").is_some_and(Value::is_array);
             for (key, item) in fields.iter().filter(|_| !inner) {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                references(reader, &format!("{at}/{key}"), item, index);
+                references(reader, &format!("{at}/{}", reference_token(key)), item, index);
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -3,6 +3,7 @@
 use serde_json::{Map, Value};
 
 use super::{Kind, Reading};
+use crate::workflow::read::reference_token;
 
 pub(super) fn agent(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<Kind> {
     let at = &r.at;
@@ -90,9 +91,8 @@ pub(super) fn http(r: &mut Reading<'_>, config: &Map<String, Value>) -> Option<K
     if let Some(headers) = r.reader.object(at, config, "headers") {
         for (key, value) in headers {
             if !value.is_string() {
-                let key = key.replace('~', "~0").replace('/', "~1");
-                r.reader
-                    .wrong(format!("{at}/headers/{key}"), "a header has to be a text");
+                let at = format!("{at}/headers/{}", reference_token(key));
+                r.reader.wrong(at, "a header has to be a text");
             }
         }
     }
