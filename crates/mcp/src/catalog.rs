@@ -30,7 +30,9 @@ use tokio::{sync::watch, task::JoinSet, time::timeout};
 
 pub use build::LeftOut;
 pub use keys::CatalogKeys;
-pub use snapshot::{CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource};
+pub use snapshot::{
+    CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Versions,
+};
 
 use crate::{ToolKeys, schema::SchemaOptions};
 use build::Builder;

@@ -43,6 +43,12 @@ pub(crate) fn error(status: StatusCode, id: Option<&RawValue>, error: &RpcError)
     json(status, rpc::error_bytes(id, error))
 }
 
+/// It cannot be answered now, but later it may.
+pub(crate) fn unavailable(text: &str) -> Response {
+    let status = StatusCode::SERVICE_UNAVAILABLE;
+    error(status, None, &RpcError::internal(text))
+}
+
 /// A notification or an answer was taken.
 pub(crate) fn accepted() -> Response {
     StatusCode::ACCEPTED.into_response()

@@ -5,10 +5,9 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 
 use axum::response::Response;
 use bytes::Bytes;
-use http::StatusCode;
 use mcp::{
     CatalogView,
-    rpc::{RpcError, notification_bytes, response_bytes},
+    rpc::{notification_bytes, response_bytes},
 };
 use serde_json::{Map, Value, json, value::RawValue};
 use tokio::sync::{OwnedSemaphorePermit, mpsc, watch};
@@ -61,11 +60,8 @@ impl Seen {
         resources: impl Iterator<Item = String>,
     ) -> Vec<News> {
         let now = view.map_or([0; 3], |view| {
-            [
-                view.tools_version,
-                view.resources_version,
-                view.prompts_version,
-            ]
+            let versions = view.versions;
+            [versions.tools, versions.resources, versions.prompts]
         });
         let before = self.lists.replace(now);
         let lists = LISTS.iter().zip(wanted).enumerate();
@@ -115,11 +111,8 @@ impl McpServer {
         let permit = Arc::clone(&self.listeners).try_acquire_owned();
         permit.map_err(|_| {
             self.metrics.refuse("full");
-            let text = "mcp_max_listeners streams of changes are open already: try again later";
-            answer::error(
-                StatusCode::SERVICE_UNAVAILABLE,
-                None,
-                &RpcError::internal(text),
+            answer::unavailable(
+                "mcp_max_listeners streams of changes are open already: try again later",
             )
         })
     }

@@ -9,8 +9,8 @@ use super::{
     follow::Entry,
     mounts, prompts, resources,
     snapshot::{
-        CatalogService, CatalogSnapshot, CatalogView, MeshPrompt, MeshResource, Source, Versions,
-        ViewParts, named,
+        CatalogService, CatalogSnapshot, CatalogView, LocalTool, MeshPrompt, MeshResource, Source,
+        Versions, ViewParts, named,
     },
 };
 use crate::{MeshTool, names::ToolNames};
@@ -81,16 +81,13 @@ impl Publisher {
         all.tools.sort_by(|a, b| a.name.cmp(&b.name));
         all.resources.sort_by(|a, b| a.uri.cmp(&b.uri));
         all.prompts.sort_by(|a, b| a.name.cmp(&b.name));
-        let versions = versions(
-            &self.last.all,
-            version,
-            &all.tools,
-            &all.resources,
-            &all.prompts,
-        );
-        all.tools_version = versions.tools;
-        all.resources_version = versions.resources;
-        all.prompts_version = versions.prompts;
+        let last = &self.last.all;
+        let same_lists = [
+            same_by(&last.tools, &all.tools, is_same_tool),
+            same_entries(&last.resources, &all.resources),
+            same(&last.prompts, &all.prompts),
+        ];
+        all.versions = versions(last.versions, version, same_lists);
         let before = &self.last;
         let is_same = before.ready == ready
             && before.services.len() == services.len()
@@ -145,7 +142,7 @@ impl Publisher {
     fn service(
         &self,
         entry: &Entry,
-        own: Vec<(String, Arc<MeshTool>)>,
+        own: Vec<LocalTool>,
         problem: Option<String>,
         prompt_names: &HashMap<String, String>,
         version: u64,
@@ -209,15 +206,16 @@ impl Publisher {
             })
             .collect();
         let local = local_names(own, self.max_name);
-        let last = before.map(|before| ListsOf(&before.parts));
-        let versions = last.map_or(
-            Versions {
-                tools: version,
-                resources: version,
-                prompts: version,
-            },
-            |last| last.changed(version, &local, &resources, &prompts),
-        );
+        let is_same_local = |a: &LocalTool, b: &LocalTool| a.0 == b.0 && is_same_tool(&a.1, &b.1);
+        let same_lists = known.map_or([false; 3], |known| {
+            [
+                same_by(&known.tools, &local, is_same_local),
+                same_entries(&known.resources, &resources),
+                same(&known.prompts, &prompts),
+            ]
+        });
+        let last = known.map(|known| known.versions).unwrap_or_default();
+        let versions = versions(last, version, same_lists);
         let built = entry.built.as_ref();
         let service = CatalogService {
             name: Arc::clone(&entry.service.name),
@@ -269,7 +267,7 @@ fn as_listed(tool: &Arc<MeshTool>, name: &str) -> Arc<MeshTool> {
 }
 
 /// The names of a service's tools among themselves.
-fn local_names(own: Vec<(String, Arc<MeshTool>)>, max_name: usize) -> Vec<(String, Arc<MeshTool>)> {
+fn local_names(own: Vec<LocalTool>, max_name: usize) -> Vec<LocalTool> {
     let wanted = own
         .iter()
         .map(|(local, tool)| (&*tool.global_name, local.as_str()));
@@ -286,9 +284,8 @@ fn local_names(own: Vec<(String, Arc<MeshTool>)>, max_name: usize) -> Vec<(Strin
 }
 
 fn is_same(before: &CatalogService, now: &CatalogService) -> bool {
-    let tools = before.parts.tools.iter().zip(&now.parts.tools);
-    before.parts.tools.len() == now.parts.tools.len()
-        && tools.into_iter().all(|(a, b)| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1))
+    let same_tool = |a: &LocalTool, b: &LocalTool| a.0 == b.0 && Arc::ptr_eq(&a.1, &b.1);
+    same_by(&before.parts.tools, &now.parts.tools, same_tool)
         && before.public_id == now.public_id
         && before.kind == now.kind
         && before.mode == now.mode
@@ -300,56 +297,13 @@ fn is_same(before: &CatalogService, now: &CatalogService) -> bool {
         && same(&before.parts.resources, &now.parts.resources)
 }
 
-/// The lists of a service as they were.
-struct ListsOf<'a>(&'a ViewParts);
-
-impl ListsOf<'_> {
-    fn changed(
-        &self,
-        version: u64,
-        tools: &[(String, Arc<MeshTool>)],
-        resources: &[Arc<MeshResource>],
-        prompts: &[Arc<MeshPrompt>],
-    ) -> Versions {
-        let before = self.0;
-        let pairs = before.tools.iter().zip(tools);
-        let same_tools = before.tools.len() == tools.len()
-            && pairs
-                .into_iter()
-                .all(|(a, b)| a.0 == b.0 && is_same_tool(&a.1, &b.1));
-        let or = |is_same: bool, last: u64| if is_same { last } else { version };
-        Versions {
-            tools: or(same_tools, before.versions.tools),
-            resources: or(
-                same_entries(&before.resources, resources),
-                before.versions.resources,
-            ),
-            prompts: or(same(&before.prompts, prompts), before.versions.prompts),
-        }
-    }
-}
-
-fn versions(
-    before: &CatalogView,
-    version: u64,
-    tools: &[Arc<MeshTool>],
-    resources: &[Arc<MeshResource>],
-    prompts: &[Arc<MeshPrompt>],
-) -> Versions {
-    let same_tools = before.tools.len() == tools.len()
-        && before
-            .tools
-            .iter()
-            .zip(tools)
-            .all(|(a, b)| is_same_tool(a, b));
-    let or = |is_same: bool, last: u64| if is_same { last } else { version };
+/// The versions of tools, resources and prompts: of a list that is the same the last one, else this one.
+fn versions(last: Versions, version: u64, is_same: [bool; 3]) -> Versions {
+    let of = |is_same: bool, last: u64| if is_same { last } else { version };
     Versions {
-        tools: or(same_tools, before.tools_version),
-        resources: or(
-            same_entries(&before.resources, resources),
-            before.resources_version,
-        ),
-        prompts: or(same(&before.prompts, prompts), before.prompts_version),
+        tools: of(is_same[0], last.tools),
+        resources: of(is_same[1], last.resources),
+        prompts: of(is_same[2], last.prompts),
     }
 }
 
@@ -360,10 +314,13 @@ fn is_same_tool(a: &Arc<MeshTool>, b: &Arc<MeshTool>) -> bool {
 }
 
 fn same_entries(before: &[Arc<MeshResource>], now: &[Arc<MeshResource>]) -> bool {
-    let is_same = |(a, b): (&Arc<MeshResource>, &Arc<MeshResource>)| a.json == b.json;
-    before.len() == now.len() && before.iter().zip(now).all(is_same)
+    same_by(before, now, |a, b| a.json == b.json)
 }
 
 fn same<T>(before: &[Arc<T>], now: &[Arc<T>]) -> bool {
-    before.len() == now.len() && before.iter().zip(now).all(|(a, b)| Arc::ptr_eq(a, b))
+    same_by(before, now, Arc::ptr_eq)
+}
+
+fn same_by<T>(before: &[T], now: &[T], is_same: impl Fn(&T, &T) -> bool) -> bool {
+    before.len() == now.len() && before.iter().zip(now).all(|(a, b)| is_same(a, b))
 }

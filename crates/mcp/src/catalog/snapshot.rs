@@ -10,7 +10,7 @@ use directory::Service;
 use service::ServiceKind;
 
 use super::build::{LeftOut, ServiceTools};
-use crate::MeshTool;
+use crate::{MeshTool, ToolTarget};
 
 /// All tools, resources and prompts of the mesh, as of one moment.
 #[derive(Debug, Default)]
@@ -72,23 +72,28 @@ impl Source {
     }
 }
 
+/// The name of a tool among those of its service, and the tool under its name among all.
+pub(super) type LocalTool = (String, Arc<MeshTool>);
+
 /// What a service's own view is made of, when it is asked for.
 #[derive(Debug, Default)]
 pub(super) struct ViewParts {
-    /// Names among the service's own tools, with the tools under their names among all.
-    pub(super) tools: Vec<(String, Arc<MeshTool>)>,
+    pub(super) tools: Vec<LocalTool>,
     pub(super) resources: Vec<Arc<MeshResource>>,
     pub(super) prompts: Vec<Arc<MeshPrompt>>,
     pub(super) versions: Versions,
     pub(super) mount: bool,
 }
 
-/// When each list has changed.
+/// The versions of the snapshots in which lists changed last.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Versions {
-    pub(super) tools: u64,
-    pub(super) resources: u64,
-    pub(super) prompts: u64,
+pub struct Versions {
+    /// Changes when the list of tools does.
+    pub tools: u64,
+    /// Changes when the list of resources does; not with what they say.
+    pub resources: u64,
+    /// Changes when the list of prompts does.
+    pub prompts: u64,
 }
 
 /// What one address shows: everything, or one service with its names unprefixed.
@@ -100,12 +105,8 @@ pub struct CatalogView {
     pub resources: Vec<Arc<MeshResource>>,
     /// By name.
     pub prompts: Vec<Arc<MeshPrompt>>,
-    /// Changes when the list of tools does.
-    pub tools_version: u64,
-    /// Changes when the list of resources does; not with what they say.
-    pub resources_version: u64,
-    /// Changes when the list of prompts does.
-    pub prompts_version: u64,
+    /// When its lists have changed.
+    pub versions: Versions,
     /// Whether it is a mounted MCP server, which takes the messages of clients as they are.
     pub mount: bool,
 }
@@ -187,9 +188,7 @@ impl CatalogService {
                 tools,
                 resources: parts.resources.clone(),
                 prompts: parts.prompts.clone(),
-                tools_version: parts.versions.tools,
-                resources_version: parts.versions.resources,
-                prompts_version: parts.versions.prompts,
+                versions: parts.versions,
                 mount: parts.mount,
             })
         })
@@ -202,6 +201,12 @@ impl CatalogView {
     pub fn tool(&self, name: &str) -> Option<&Arc<MeshTool>> {
         let at = self.tools.binary_search_by(|tool| (*tool.name).cmp(name));
         self.tools.get(at.ok()?)
+    }
+
+    /// The tools of mounted servers.
+    pub fn mounted_tools(&self) -> impl Iterator<Item = &Arc<MeshTool>> {
+        let is_mounted = |tool: &&Arc<MeshTool>| matches!(tool.target, ToolTarget::Mounted { .. });
+        self.tools.iter().filter(is_mounted)
     }
 
     /// The resource with this URI.

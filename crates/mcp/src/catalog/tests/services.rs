@@ -75,8 +75,8 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
     let id = running[1].instance_id.clone();
     memory.set_health(&id, Health::Warning);
     let later = world.until(|it| text_of(it).contains(": warning")).await;
-    assert_eq!(later.all().resources_version, all.resources_version);
-    assert_eq!(later.all().tools_version, all.tools_version);
+    assert_eq!(later.all().versions.resources, all.versions.resources);
+    assert_eq!(later.all().versions.tools, all.versions.tools);
     assert_ne!(
         later.all().resource("tool://weather-tool").unwrap().version,
         all.resource("tool://weather-tool").unwrap().version
@@ -85,7 +85,7 @@ async fn agents_tools_and_workers_are_listed_with_what_they_say() {
         running.drain().await;
     }
     let gone = world.until_named(&[]).await;
-    assert!(gone.all().tools_version > all.tools_version);
+    assert!(gone.all().versions.tools > all.versions.tools);
 }
 
 #[tokio::test]
