@@ -2,14 +2,20 @@
 //! tool whose definition differs from its pin is neither listed nor called until an operator approves
 //! it: a server may show a harmless tool first and another one under its name later.
 
-use std::{collections::BTreeMap, fmt, sync::Arc, time::Duration};
+mod difference;
+mod key;
+
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use config::keys;
 use discovery::{Discovery, Error as RegistryError, KvEntries, first_answer};
 use parking_lot::Mutex;
 use serde_json::Value;
 
-use crate::text::{canonical, is_visible};
+use crate::text::canonical;
+use key::{CHANGED, PINNED, key, unescaped};
+
+pub use difference::{Change, changes};
 
 config::choice! {
     /// Whose definitions are pinned.
@@ -30,9 +36,6 @@ keys! {
     }
 }
 
-/// Where pins stand in the KV store, and where changed definitions do.
-const PINNED: &str = "mcp-pins/";
-const CHANGED: &str = "mcp-changed/";
 /// The largest definition that a KV store takes.
 const MAX_DEFINITION: usize = 256 << 10;
 /// Pins of one mount at most. A server that names its tools otherwise each time would fill the store.
@@ -48,8 +51,6 @@ const SHOWN_FIELDS: [&str; 6] = [
     "outputSchema",
     "annotations",
 ];
-/// The longest value that a difference shows.
-const SHOWN: usize = 400;
 
 /// The pins in a registry.
 #[derive(Debug)]
@@ -70,17 +71,6 @@ pub struct Pin {
     pub approved: Value,
     /// The definition that waits for approval.
     pub changed: Option<Value>,
-}
-
-/// What differs at one place of a definition.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Change {
-    /// The place, as a JSON pointer; empty for the whole.
-    pub place: String,
-    /// What was approved.
-    pub before: Option<Value>,
-    /// What the server says now.
-    pub after: Option<Value>,
 }
 
 /// How a tool stands against its pin.
@@ -132,15 +122,16 @@ impl Pins {
     /// When the registry does not answer.
     pub async fn list(&self, service: Option<&str>) -> Result<Vec<Pin>, PinError> {
         let entries = self.entries().await?;
-        let read = |path: &str| serde_json::from_str(entries.values.get(path)?).ok();
         let pins = entries.values.iter().filter_map(|(path, approved)| {
             let (of, tool) = path.strip_prefix(PINNED)?.split_once('/')?;
+            let tool = unescaped(tool);
+            let changed = entries.values.get(&*key(CHANGED, of, &tool));
             let wanted = service.is_none_or(|service| service == of);
             wanted.then(|| Pin {
                 service: of.to_owned(),
-                tool: unescaped(tool),
                 approved: serde_json::from_str(approved).unwrap_or_default(),
-                changed: read(&format!("{CHANGED}{of}/{tool}")),
+                changed: changed.and_then(|changed| serde_json::from_str(changed).ok()),
+                tool,
             })
         });
         Ok(pins.collect())
@@ -166,14 +157,13 @@ impl Pins {
             let Some(changed) = &pin.changed else {
                 continue;
             };
-            let tool = escaped(&pin.tool);
+            let (pinned, waiting) = (
+                key(PINNED, service, &pin.tool),
+                key(CHANGED, service, &pin.tool),
+            );
             let value = definition(changed);
-            self.registry
-                .write(&format!("{PINNED}{service}/{tool}"), Some(&value))
-                .await?;
-            self.registry
-                .write(&format!("{CHANGED}{service}/{tool}"), None)
-                .await?;
+            self.registry.write(&pinned, Some(&value)).await?;
+            self.registry.write(&waiting, None).await?;
             let differs = changes(&pin.approved, changed);
             approved.push((pin, differs));
         }
@@ -189,7 +179,7 @@ impl Pins {
     ) -> BTreeMap<String, Standing> {
         let entries = self.entries().await;
         let mut standings = BTreeMap::new();
-        let begin = format!("{PINNED}{service}/");
+        let begin = key(PINNED, service, "");
         let count = entries.as_ref().map_or(0, |entries| {
             let pinned = entries
                 .values
@@ -225,8 +215,7 @@ impl Pins {
             );
             return Standing::Unknown(text);
         }
-        let tool = escaped(name);
-        let path = format!("{PINNED}{service}/{tool}");
+        let path = key(PINNED, service, name);
         let known = entries.values.get(&*path).map(|it| (**it).to_owned());
         let known = {
             let mut written = self.written.lock();
@@ -253,7 +242,7 @@ impl Pins {
                 Err(error) => Standing::NotKept(error.to_string()),
             };
         };
-        let changed = format!("{CHANGED}{service}/{tool}");
+        let changed = key(CHANGED, service, name);
         let waiting = entries.values.get(&*changed);
         if same(&known, now) {
             if waiting.is_some() {
@@ -284,130 +273,6 @@ pub fn definition(entry: &Value) -> String {
         Some(((*name).to_owned(), value.clone()))
     });
     canonical(&Value::Object(shown.collect()))
-}
-
-/// What differs between two definitions.
-#[must_use]
-pub fn changes(before: &Value, after: &Value) -> Vec<Change> {
-    let mut found = Vec::new();
-    compare("", Some(before), Some(after), &mut found);
-    found
-}
-
-fn compare(place: &str, before: Option<&Value>, after: Option<&Value>, found: &mut Vec<Change>) {
-    match (before, after) {
-        (Some(Value::Object(old)), Some(Value::Object(new))) => {
-            let names: std::collections::BTreeSet<_> = old.keys().chain(new.keys()).collect();
-            let pinned =
-                |name: &&String| !place.is_empty() || SHOWN_FIELDS.contains(&name.as_str());
-            for name in names.into_iter().filter(pinned) {
-                let step = name.replace('~', "~0").replace('/', "~1");
-                compare(
-                    &format!("{place}/{step}"),
-                    old.get(name),
-                    new.get(name),
-                    found,
-                );
-            }
-        }
-        (before, after) if before == after => {}
-        (before, after) => found.push(Change {
-            place: place.to_owned(),
-            before: before.cloned(),
-            after: after.cloned(),
-        }),
-    }
-}
-
-impl fmt::Display for Change {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.place {
-            "" => f.write_str("/")?,
-            place => f.write_str(&visible(&window(place, 0)))?,
-        }
-        let text = |value: &Option<Value>| value.as_ref().map(|value| visible(&value.to_string()));
-        let (before, after) = (text(&self.before), text(&self.after));
-        let same = match (&before, &after) {
-            (Some(before), Some(after)) => common(before, after),
-            _ => 0,
-        };
-        for (sign, text) in [('-', &before), ('+', &after)] {
-            if let Some(text) = text {
-                write!(f, "\n  {sign} {}", window(text, same))?;
-            }
-        }
-        Ok(())
-    }
-}
-
-/// A text whose hidden characters are seen, as escapes of JSON: an operator is to approve what a model
-/// reads.
-fn visible(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    for c in text.chars() {
-        match is_visible(c) {
-            true => out.push(c),
-            false => {
-                for unit in c.encode_utf16(&mut [0; 2]) {
-                    out.push_str(&format!("\\u{unit:04x}"));
-                }
-            }
-        }
-    }
-    out
-}
-
-/// How many bytes two texts have in common at their beginnings.
-fn common(one: &str, other: &str) -> usize {
-    let both = one.chars().zip(other.chars());
-    let same = both.take_while(|(one, other)| one == other);
-    same.map(|(one, _)| one.len_utf8()).sum()
-}
-
-/// A part of a text, so that a place in it is seen.
-fn window(text: &str, place: usize) -> String {
-    let start = match place < SHOWN / 2 {
-        true => 0,
-        false => text.floor_char_boundary(place - SHOWN / 4),
-    };
-    let end = text.floor_char_boundary(start + SHOWN);
-    let less = if start > 0 { "…" } else { "" };
-    let more = if end < text.len() { "…" } else { "" };
-    format!("{less}{}{more}", &text[start..end])
-}
-
-/// A name of a tool as a part of a key: letters, digits and dashes stay, other bytes become `_XX`.
-fn escaped(name: &str) -> String {
-    name.bytes().fold(String::new(), |mut out, byte| {
-        match byte {
-            byte if byte.is_ascii_alphanumeric() || byte == b'-' => out.push(char::from(byte)),
-            byte => out.push_str(&format!("_{byte:02X}")),
-        }
-        out
-    })
-}
-
-fn unescaped(part: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = part.as_bytes();
-    while let Some((first, after)) = rest.split_first() {
-        let code = after
-            .get(..2)
-            .and_then(|code| std::str::from_utf8(code).ok())
-            .and_then(|code| u8::from_str_radix(code, 16).ok())
-            .filter(|_| *first == b'_');
-        match code {
-            Some(code) => {
-                bytes.push(code);
-                rest = &after[2..];
-            }
-            None => {
-                bytes.push(*first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 #[cfg(test)]
@@ -508,44 +373,5 @@ mod tests {
         let tools = vec![("a".to_owned(), "{}".to_owned())];
         let other = Pins::new(memory).check("tool-y", tools).await;
         assert_eq!(other["a"], Standing::Approved);
-    }
-
-    #[test]
-    fn a_difference_is_seen_wherever_it_is_and_whatever_it_hides() {
-        let long = "x".repeat(5_000);
-        let (before, after) = (format!("{long}harmless"), format!("{long}sends your files"));
-        let change = Change {
-            place: "/description".to_owned(),
-            before: Some(json!(before)),
-            after: Some(json!(after)),
-        };
-        let shown = change.to_string();
-        assert!(
-            shown.contains("harmless") && shown.contains("sends your files"),
-            "{shown}"
-        );
-        assert!(shown.len() < 1_200, "{}", shown.len());
-        let change = Change {
-            place: "/description".to_owned(),
-            before: Some(json!("adds")),
-            after: Some(json!("adds\u{200b}\u{202e}\u{e0041}")),
-        };
-        let shown = change.to_string();
-        assert!(
-            shown.ends_with(r#""adds\u200b\u202e\udb40\udc41""#),
-            "{shown}"
-        );
-    }
-
-    #[test]
-    fn a_name_comes_back_from_a_key() {
-        for name in ["add", "get_sum", "a.b/c", "é", "", "_5F"] {
-            let key = escaped(name);
-            assert!(
-                key.bytes()
-                    .all(|it| it.is_ascii_alphanumeric() || b"-_".contains(&it))
-            );
-            assert_eq!(unescaped(&key), name);
-        }
     }
 }
