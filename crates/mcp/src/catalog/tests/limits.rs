@@ -1,4 +1,4 @@
-//! Names, limits, files of descriptors, and when a list may be given.
+//! Names, limits, and when a list may be given.
 
 use discovery::backends::{Consul, ConsulOptions};
 
@@ -70,46 +70,6 @@ async fn no_more_tools_are_listed_than_the_key_says() {
     };
     let problem = service(&snapshot, "tool-b").problem.clone().unwrap();
     assert!(problem.contains("mcp_max_tools = 2"), "{problem}");
-}
-
-#[tokio::test]
-async fn files_of_the_operator_stand_in_for_reflection_and_add_comments() {
-    let mut file = tempfile::NamedTempFile::new().unwrap();
-    std::io::Write::write_all(&mut file, proto::DESCRIPTORS).unwrap();
-    let keys = CatalogKeys {
-        mcp_descriptor_sets: vec![file.path().display().to_string()],
-        ..CatalogKeys::default()
-    };
-    let mut world = World::with(&keys);
-    let address = world.mesh.serve(Routes::default()).await;
-    let silent = with_meta(registration("s1", "silent", address), "mcp", "*");
-    let service = "agentplatform.TaskWorker";
-    world
-        .mesh
-        .register(with_meta(silent, "grpc_services", service))
-        .await;
-    let names = [
-        "silent__TaskWorker_GetTaskStatus",
-        "silent__TaskWorker_ProcessTask",
-    ];
-    let snapshot = world.until_named(&names).await;
-    assert_eq!(
-        snapshot.services().next().unwrap().left_out.len(),
-        1,
-        "ListWorkers"
-    );
-    let missing = CatalogKeys {
-        mcp_descriptor_sets: vec!["/nowhere.binpb".to_owned()],
-        ..CatalogKeys::default()
-    };
-    let settings = Arc::new(Announced(watch::channel(0).0));
-    let schema = SchemaOptions::default();
-    let error = Catalog::with_settings(&world.mesh.directory, settings, &missing, schema);
-    let error = error.unwrap_err().to_string();
-    assert!(
-        error.contains("mcp_descriptor_sets: read /nowhere.binpb"),
-        "{error}"
-    );
 }
 
 #[tokio::test]
