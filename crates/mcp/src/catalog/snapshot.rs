@@ -184,10 +184,13 @@ impl CatalogService {
             let tools = parts.tools.iter();
             let mut tools: Vec<_> = tools.map(|(name, tool)| named(tool, name)).collect();
             tools.sort_by(|a, b| a.name.cmp(&b.name));
+            let (mut resources, mut prompts) = (parts.resources.clone(), parts.prompts.clone());
+            resources.sort_by(|a, b| a.uri.cmp(&b.uri));
+            prompts.sort_by(|a, b| a.name.cmp(&b.name));
             Arc::new(CatalogView {
                 tools,
-                resources: parts.resources.clone(),
-                prompts: parts.prompts.clone(),
+                resources,
+                prompts,
                 versions: parts.versions,
                 mount: parts.mount,
             })
