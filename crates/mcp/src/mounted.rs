@@ -1,5 +1,8 @@
 //! Messages to and from mounted servers, through the mesh.
 
+use std::time::Duration;
+
+use backoff::{Backoff, Pauses};
 use bytes::Bytes;
 use channel::{Channel, Mesh};
 use proto::mesh::v1::{McpMessage, mcp_service_client::McpServiceClient};
@@ -13,6 +16,13 @@ pub const MCP_SERVICE: &str = "mesh.v1.McpService";
 const OUTGOING: usize = 64;
 /// Bytes that a message may have beside the mount's own limit.
 const MAX_MESSAGE: usize = 64 << 20;
+
+/// Pauses before a mount whose changes are no longer heard is listened to again.
+#[must_use]
+pub const fn pauses() -> Pauses {
+    let (first, longest) = (Duration::from_millis(250), Duration::from_secs(30));
+    Pauses::new(Backoff::new(first, longest, 0.2))
+}
 
 /// Sends messages to mounts. Cheap to clone.
 #[derive(Clone, Debug)]

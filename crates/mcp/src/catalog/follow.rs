@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use arc_swap::ArcSwap;
+use backoff::{Backoff, Pauses};
 use directory::{DirectorySnapshot, Service};
 use discovery::ServiceKind;
 use service::ToolSettings;
@@ -29,8 +30,7 @@ const TOGETHER: Duration = Duration::from_millis(20);
 /// Once the directory is complete, services that do not answer within this time are not waited for.
 const PATIENCE: Duration = Duration::from_millis(1500);
 /// Pauses between two questions to a service that does not answer.
-const FIRST_PAUSE: Duration = Duration::from_millis(500);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+const BACKOFF: Backoff = Backoff::new(Duration::from_millis(500), Duration::from_secs(30), 0.2);
 
 /// What is known of one service.
 #[derive(Debug)]
@@ -40,14 +40,15 @@ pub(super) struct Entry {
     /// What its instances told last.
     pub(super) built: Option<Arc<ServiceTools>>,
     settings: ToolSettings,
-    /// What the last question was about.
+    /// What the last question was about, and its number.
     asked: Option<Question>,
+    number: u64,
     asking: Option<AbortHandle>,
     /// Hears of changes of a mount's lists.
     listening: Option<AbortHandle>,
-    /// When to ask again because something was missing, and the pause after that.
+    /// When to ask again because something was missing.
     again: Option<Instant>,
-    pause: Duration,
+    pauses: Pauses,
 }
 
 /// What has to change for a service to be asked again.
@@ -59,7 +60,6 @@ struct Question {
     grpc_services: Vec<String>,
     settings: ToolSettings,
     is_serving: bool,
-    number: u64,
 }
 
 impl Entry {
@@ -73,6 +73,12 @@ impl Entry {
         }
     }
 
+    /// Whether it is time to ask again.
+    fn is_due(&self, now: Instant) -> bool {
+        self.is_settled() && self.again.is_some_and(|again| again <= now)
+    }
+
+    /// Whether no question to it is open.
     const fn is_settled(&self) -> bool {
         self.asking.is_none()
     }
@@ -137,7 +143,7 @@ impl Follower {
         let mut sets = Box::pin(builder.sets.changed());
         loop {
             let now = Instant::now();
-            self.ask_again(now);
+            self.ask_again(|entry| entry.is_due(now));
             self.settle(&known, now);
             if self.due.is_some_and(|due| due <= now) {
                 self.publish();
@@ -162,15 +168,13 @@ impl Follower {
                     }
                 }
                 Some(name) = self.mounts.1.recv() => {
-                    let asked = self.entries.get(&name).and_then(|entry| entry.asked.clone());
-                    if let Some(question) = asked {
-                        self.ask(&name, question, true);
-                    }
+                    self.ask_again(|entry| entry.service.name == name);
                 }
                 Some(_) = self.listeners.join_next() => {}
                 () = &mut sets => {
                     sets.set(builder.sets.changed());
-                    self.ask_all();
+                    // They may describe any service.
+                    self.ask_again(|_| true);
                 }
                 () = sleep_until(next.unwrap_or(now)), if next.is_some() => {}
             }
@@ -208,10 +212,11 @@ impl Follower {
             built: None,
             settings: settings.clone(),
             asked: None,
+            number: 0,
             asking: None,
             listening: None,
             again: None,
-            pause: FIRST_PAUSE,
+            pauses: Pauses::new(BACKOFF),
         });
         if entry.settings != settings || entry.service.kind != service.kind {
             entry.exposure = Arc::new(Exposure::new(settings.clone(), service.kind));
@@ -240,14 +245,9 @@ impl Follower {
             grpc_services: known.grpc_services.clone(),
             settings: entry.settings.clone(),
             is_serving: known.is_serving(),
-            number: 0,
         };
-        let asked = entry.asked.as_ref().map(|asked| Question {
-            number: 0,
-            ..asked.clone()
-        });
-        if asked.as_ref() != Some(&question) {
-            entry.pause = FIRST_PAUSE;
+        if entry.asked.as_ref() != Some(&question) {
+            entry.pauses.reset();
             let name = Arc::clone(&known.name);
             self.ask(&name, question, false);
         }
@@ -265,7 +265,7 @@ impl Follower {
         self.questions += 1;
         let number = self.questions;
         let is_serving = question.is_serving;
-        entry.asked = Some(Question { number, ..question });
+        (entry.asked, entry.number) = (Some(question), number);
         if entry.exposure.is_off() {
             entry.built = Some(Arc::default());
             return;
@@ -298,45 +298,29 @@ impl Follower {
         let Some(entry) = self.entries.get_mut(name) else {
             return;
         };
-        if entry
-            .asked
-            .as_ref()
-            .is_none_or(|asked| asked.number != number)
-        {
+        if entry.number != number {
             return;
         }
         entry.asking = None;
         match &tools.problem {
             Some(problem) => {
                 info!(service = %name, problem, "tools of the service are missing");
-                entry.again = Some(Instant::now() + entry.pause);
-                entry.pause = (entry.pause * 2).min(LONGEST_PAUSE);
+                let pause = entry.pauses.after_failure(&mut rand::rng());
+                entry.again = Some(Instant::now() + pause);
             }
-            None => entry.pause = FIRST_PAUSE,
+            None => entry.pauses.reset(),
         }
         entry.built = Some(Arc::new(tools));
         self.change();
     }
 
-    /// The descriptors of the operator are others, which may be of any service.
-    fn ask_all(&mut self) {
-        let asked = self.entries.iter();
-        let asked: Vec<_> = asked
+    /// Asks those services again of which this is so.
+    fn ask_again(&mut self, is_wanted: impl Fn(&Entry) -> bool) {
+        let wanted = self.entries.iter().filter(|(_, entry)| is_wanted(entry));
+        let wanted: Vec<_> = wanted
             .filter_map(|(name, entry)| Some((Arc::clone(name), entry.asked.clone()?)))
             .collect();
-        for (name, question) in asked {
-            self.ask(&name, question, true);
-        }
-    }
-
-    fn ask_again(&mut self, now: Instant) {
-        let due = self.entries.iter().filter(|(_, entry)| {
-            entry.again.is_some_and(|again| again <= now) && entry.asking.is_none()
-        });
-        let due: Vec<_> = due
-            .filter_map(|(name, entry)| Some((Arc::clone(name), entry.asked.clone()?)))
-            .collect();
-        for (name, question) in due {
+        for (name, question) in wanted {
             self.ask(&name, question, true);
         }
     }
@@ -367,7 +351,7 @@ impl Follower {
     }
 
     fn next_deadline(&self) -> Option<Instant> {
-        let again = self.entries.values().filter(|entry| entry.asking.is_none());
+        let again = self.entries.values().filter(|entry| entry.is_settled());
         let again = again.filter_map(|entry| entry.again);
         let patience = self.patience.filter(|_| !self.ready);
         again.chain(self.due).chain(patience).min()
