@@ -6,6 +6,8 @@ use serde_json::Value;
 
 use crate::result::push_string;
 
+/// Longest title, characters.
+pub const MAX_TITLE: usize = 128;
 /// Longest description, characters.
 pub const MAX_DESCRIPTION: usize = 1_024;
 

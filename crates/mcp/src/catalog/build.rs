@@ -23,13 +23,11 @@ use super::{
 use crate::{
     MeshTool, MountClient, ToolDefinition, ToolTarget,
     schema::{self, SchemaOptions},
-    text::{MAX_DESCRIPTION, clean},
+    text::{MAX_DESCRIPTION, MAX_TITLE, clean},
 };
 
 /// Methods of one service at most: reflection may list any number.
 pub(super) const MAX_METHODS: usize = 1_000;
-/// Longest title, characters.
-pub(super) const MAX_TITLE: usize = 128;
 
 /// Asks services for what they offer.
 #[derive(Debug)]

@@ -8,13 +8,15 @@ use proto::mesh::v1::McpMessage;
 use serde_json::{Map, Value, json};
 
 use super::{
-    mounts,
+    mounts, resources,
     snapshot::{CatalogView, MeshPrompt},
 };
 use crate::{
-    CallError, ToolTarget,
+    CallError,
     rpc::{self, Message},
 };
+
+pub use super::mounts::{mount_name, request};
 
 const CALL: &str = "mesh.v1.McpService/Call";
 const VERSION: &str = "io.modelcontextprotocol/protocolVersion";
@@ -38,7 +40,7 @@ pub(super) async fn ask(
             let request = json!({"jsonrpc": "2.0", "id": 1, "method": method, "params": params});
             request.to_string().into_bytes()
         }
-        false => mounts::request(method, params),
+        false => request(method, params),
     };
     let message = McpMessage {
         message,
@@ -62,12 +64,6 @@ pub(super) async fn ask(
     Err(CallError::internal("the mount has ended without an answer"))
 }
 
-/// A request of ours, as a client of the latest revision without capabilities.
-#[must_use]
-pub fn request(method: &str, params: Value) -> Vec<u8> {
-    mounts::request(method, params)
-}
-
 /// An error as the server gave it.
 fn refused(error: &str) -> CallError {
     let mut error: Value = serde_json::from_str(error).unwrap_or_default();
@@ -85,14 +81,13 @@ fn refused(error: &str) -> CallError {
 #[must_use]
 pub fn resource<'a>(view: &CatalogView, uri: &'a str) -> Option<(Arc<str>, &'a str)> {
     if let Some(known) = view.resource(uri) {
-        let inner = uri.strip_prefix(&mounts::uri(&known.service, ""))?;
+        let inner = mounts::inner_uri(&known.service, uri)?;
         return Some((Arc::clone(&known.service), inner));
     }
     // One that a template describes is in no list.
     uri.strip_prefix(mounts::SCHEME)?;
-    let mounted = |tool: &&Arc<crate::MeshTool>| matches!(tool.target, ToolTarget::Mounted { .. });
-    view.tools.iter().filter(mounted).find_map(|tool| {
-        let inner = uri.strip_prefix(&mounts::uri(&tool.service, ""))?;
+    view.mounted_tools().find_map(|tool| {
+        let inner = mounts::inner_uri(&tool.service, uri)?;
         (!inner.is_empty()).then(|| (Arc::clone(&tool.service), inner))
     })
 }
@@ -132,7 +127,7 @@ pub(super) async fn complete_prompt(
         }
         // Most servers complete nothing.
         Err(error) if error.code == rpc::code::METHOD_NOT_FOUND => {
-            Ok(json!({"completion": {"values": [], "total": 0, "hasMore": false}}))
+            Ok(resources::completion(Vec::new()))
         }
         Err(error) => Err(error),
     }

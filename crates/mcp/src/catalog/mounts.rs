@@ -14,8 +14,9 @@ use tonic::{Status, Streaming, metadata::MetadataMap};
 use super::snapshot::{MeshPrompt, MeshResource};
 use crate::{
     Annotations, MountClient, ToolDefinition,
+    mounted::pauses,
     rpc::{self, Message},
-    text::{MAX_DESCRIPTION, clean},
+    text::{MAX_DESCRIPTION, MAX_TITLE, clean},
 };
 
 /// Longest time for one page of a list.
@@ -28,9 +29,6 @@ const MAX_DEFINITION: usize = 256 << 10;
 const MAX_LIST: usize = 16 << 20;
 /// Changes of a mount's lists that come within this time are one.
 const TOGETHER: Duration = Duration::from_millis(200);
-/// Pauses before a mount is listened to again.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
 /// What addresses of their resources begin with.
 pub(super) const SCHEME: &str = "mount://";
 /// The revision that mounts are asked in.
@@ -99,7 +97,8 @@ async fn ask(
 }
 
 /// A request of ours, as a client of the latest revision without capabilities.
-pub(super) fn request(method: &str, mut params: Value) -> Vec<u8> {
+#[must_use]
+pub fn request(method: &str, mut params: Value) -> Vec<u8> {
     params["_meta"] = json!({
         "io.modelcontextprotocol/protocolVersion": REVISION,
         "io.modelcontextprotocol/clientInfo":
@@ -113,7 +112,7 @@ pub(super) fn request(method: &str, mut params: Value) -> Vec<u8> {
 /// Tells `changed` whenever the lists of a mount have changed, or may have.
 pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<Arc<str>>) {
     let client = MountClient::new(mesh);
-    let mut pause = FIRST_PAUSE;
+    let mut pauses = pauses();
     loop {
         let wanted = json!({"notifications":
             {"toolsListChanged": true, "resourcesListChanged": true, "promptsListChanged": true}});
@@ -125,7 +124,7 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
                 };
                 let is_change = told.method.ends_with("/list_changed");
                 if told.method == "notifications/subscriptions/acknowledged" {
-                    pause = FIRST_PAUSE;
+                    pauses.reset();
                 }
                 if !is_change {
                     continue;
@@ -139,8 +138,8 @@ pub(super) async fn listen(mesh: Mesh, service: Arc<str>, changed: mpsc::Sender<
                 }
             }
         }
+        let pause = pauses.after_failure(&mut rand::rng());
         sleep(pause).await;
-        pause = (pause * 2).min(LONGEST_PAUSE);
         // What was told meanwhile was not heard.
         if changed.send(Arc::clone(&service)).await.is_err() {
             return;
@@ -183,7 +182,7 @@ pub(super) fn definition(entry: Value) -> Option<(String, ToolDefinition)> {
     };
     let input_schema = fields.remove("inputSchema").filter(Value::is_object)?;
     let definition = ToolDefinition {
-        title: clean(title, 128),
+        title: clean(title, MAX_TITLE),
         description: clean(&description, MAX_DESCRIPTION),
         annotations: Annotations {
             read_only: hint("readOnlyHint"),
@@ -206,22 +205,20 @@ pub(super) fn resource(entry: &Value, service: &Arc<str>, version: u64) -> Optio
         return None;
     }
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
-    let (uri, title) = (uri(service, text("uri")), clean(text("title"), 128));
-    let name = clean(text("name"), 128);
+    let (uri, title) = (uri(service, text("uri")), clean(text("title"), MAX_TITLE));
+    let name = clean(text("name"), MAX_TITLE);
     let description = clean(text("description"), MAX_DESCRIPTION);
     if text("uri").is_empty() {
         return None;
     }
-    for (key, value) in [
-        ("uri", &uri),
-        ("title", &title),
-        ("description", &description),
-    ] {
-        match value.is_empty() {
-            true => fields.remove(key),
-            false => fields.insert(key.to_owned(), json!(value)),
-        };
-    }
+    put_texts(
+        &mut fields,
+        [
+            ("uri", &uri),
+            ("title", &title),
+            ("description", &description),
+        ],
+    );
     Some(MeshResource {
         uri,
         name,
@@ -259,19 +256,17 @@ pub(super) fn prompt(entry: &Value, service: &Arc<str>, name: &str) -> Option<Me
     let (of_server, mut fields) = (prompt_name(entry)?, entry.as_object()?.clone());
     let text = |name: &str| fields.get(name).and_then(Value::as_str).unwrap_or_default();
     let (title, description) = (
-        clean(text("title"), 128),
+        clean(text("title"), MAX_TITLE),
         clean(text("description"), MAX_DESCRIPTION),
     );
-    for (key, value) in [
-        ("name", name),
-        ("title", &title),
-        ("description", &description),
-    ] {
-        match value.is_empty() {
-            true => fields.remove(key),
-            false => fields.insert(key.to_owned(), json!(value)),
-        };
-    }
+    put_texts(
+        &mut fields,
+        [
+            ("name", name),
+            ("title", &title),
+            ("description", &description),
+        ],
+    );
     Some(MeshPrompt {
         name: name.to_owned(),
         of_server: Some(of_server.into()),
@@ -283,12 +278,30 @@ pub(super) fn prompt(entry: &Value, service: &Arc<str>, name: &str) -> Option<Me
     })
 }
 
+/// Replaces texts of an entry. An empty one is left out.
+fn put_texts(fields: &mut Map<String, Value>, texts: [(&str, &str); 3]) {
+    for (key, value) in texts {
+        match value.is_empty() {
+            true => fields.remove(key),
+            false => fields.insert(key.to_owned(), json!(value)),
+        };
+    }
+}
+
+/// `N`, for the mount `tool-N`.
+#[must_use]
+pub fn mount_name(service: &str) -> &str {
+    service.strip_prefix("tool-").unwrap_or(service)
+}
+
 /// `mount://N/<uri>`, for a resource of the mount `tool-N`.
 pub(super) fn uri(service: &str, uri: &str) -> String {
-    format!(
-        "{SCHEME}{}/{uri}",
-        service.strip_prefix("tool-").unwrap_or(service)
-    )
+    format!("{SCHEME}{}/{uri}", mount_name(service))
+}
+
+/// `<uri>` of `mount://N/<uri>`; `None` where it is of another mount than `tool-N`.
+pub(super) fn inner_uri<'a>(service: &str, uri: &'a str) -> Option<&'a str> {
+    uri.strip_prefix(&self::uri(service, ""))
 }
 
 #[cfg(test)]

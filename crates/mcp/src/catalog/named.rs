@@ -7,12 +7,12 @@ use proto::agentplatform::{ToolOperation, ToolParameter};
 
 use super::{
     about::{About, sentences},
-    build::{MAX_TITLE, ServiceTool},
+    build::ServiceTool,
     methods::Exposure,
 };
 use crate::{
     Annotations, ToolDefinition, ToolTarget, schema,
-    text::{MAX_DESCRIPTION, clean},
+    text::{MAX_DESCRIPTION, MAX_TITLE, clean},
 };
 
 /// A method that is one tool or several, and what is declared of it.

@@ -8,7 +8,7 @@ use prost_reflect::{MethodDescriptor, ServiceDescriptor};
 use tonic::Status;
 
 use super::{
-    build::{LeftOut, MAX_METHODS, MAX_TITLE, ServiceTool, ServiceTools, told},
+    build::{LeftOut, MAX_METHODS, ServiceTool, ServiceTools, told},
     methods::{Exposure, Verdict},
     named::Named,
     pools::Pools,
@@ -17,7 +17,7 @@ use super::{
 use crate::{
     PreparedCall, ToolDefinition, ToolTarget,
     schema::{self, SchemaOptions},
-    text::{MAX_DESCRIPTION, clean},
+    text::{MAX_DESCRIPTION, MAX_TITLE, clean},
 };
 
 /// Which methods are looked for, and how they are shown.

@@ -17,12 +17,12 @@ use super::{
 use crate::{
     CallError,
     rpc::code,
-    text::{MAX_DESCRIPTION, clean},
+    text::{MAX_DESCRIPTION, MAX_TITLE, clean},
 };
 
 const MARKDOWN: &str = "text/markdown";
 /// The tool that keeps the files of runs.
-const FILES: &str = "tool-fs";
+pub const FILES: &str = "tool-fs";
 const EXECUTE_TOOL: &str = "agentplatform.ToolService/ExecuteTool";
 /// Completions at most, as MCP has it.
 const MAX_COMPLETIONS: usize = 100;
@@ -31,7 +31,7 @@ const MAX_COMPLETIONS: usize = 100;
 pub(super) fn of(service: &Service, about: &About, version: u64) -> Option<MeshResource> {
     let uri = format!("{}://{}", scheme(service.kind)?, service.public_id);
     let (title, description) = (
-        clean(&about.name, 128),
+        clean(&about.name, MAX_TITLE),
         clean(&about.description, MAX_DESCRIPTION),
     );
     let entry = json!({
@@ -192,8 +192,7 @@ async fn read_mounted(
     uri: &str,
     head: CallHead,
 ) -> Result<Value, CallError> {
-    let begin = mounts::uri(service, "");
-    let inner = uri.strip_prefix(&begin).unwrap_or_default();
+    let inner = mounts::inner_uri(service, uri).unwrap_or_default();
     let params = json!({ "uri": inner });
     let asked = forward::ask(client, service, "resources/read", params, head).await;
     let result = asked.map_err(|error| match error.code {
@@ -218,7 +217,7 @@ pub async fn complete(
     let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
     let (reference, argument) = (&params["ref"], &params["argument"]);
     let (name, typed) = (text(&argument["name"]), text(&argument["value"]));
-    let mut values = match reference["type"].as_str() {
+    let values = match reference["type"].as_str() {
         Some("ref/prompt") => {
             let prompt = text(&reference["name"]);
             if let Some(known) = view.prompt(&prompt).filter(|it| it.of_server.is_some()) {
@@ -256,10 +255,16 @@ pub async fn complete(
             return Err(CallError::invalid_params(text));
         }
     };
+    Ok(completion(values))
+}
+
+/// The answer to `completion/complete` that has these values, as many as there may be.
+#[must_use]
+pub fn completion(mut values: Vec<String>) -> Value {
     let total = values.len();
     values.truncate(MAX_COMPLETIONS);
     let more = total > values.len();
-    Ok(json!({"completion": {"values": values, "total": total, "hasMore": more}}))
+    json!({"completion": {"values": values, "total": total, "hasMore": more}})
 }
 
 /// The error about a resource that is not there.
