@@ -11,7 +11,7 @@ use telemetry::{ScopedSpan, SpanKind, TraceContext};
 
 use super::{
     McpServer,
-    methods::{Asker, Done, Failure, Later},
+    methods::{Asker, Failure, Later},
     metrics::McpMetrics,
     post::{Held, unless_cancelled},
 };
@@ -76,20 +76,24 @@ impl Operation {
         }
     }
 
-    pub(crate) fn end_with(&mut self, result: &Result<Done, Failure>) {
+    pub(crate) fn end_with<T>(&mut self, result: &Result<T, Failure>) {
         match result {
             Ok(_) => self.end("ok"),
-            Err(failure) => self.end(&outcome(failure)),
+            Err(failure) => self.fail(failure),
+        }
+    }
+
+    pub(crate) fn fail(&mut self, failure: &Failure) {
+        match failure {
+            Failure::Rpc(error) => self.end(&error.code.to_string()),
+            Failure::Denied(_) => self.end("denied"),
         }
     }
 
     /// Runs what the request asks for within its span, unless its client cancels it.
     pub(crate) async fn run(mut self, held: Option<Held>, later: Later) -> Result<Bytes, Failure> {
         let result = self.span.run(unless_cancelled(held, later)).await;
-        match &result {
-            Ok(_) => self.end("ok"),
-            Err(failure) => self.end(&outcome(failure)),
-        }
+        self.end_with(&result);
         result
     }
 }
@@ -99,13 +103,6 @@ impl Drop for Operation {
         if !self.is_over {
             self.end("cancelled");
         }
-    }
-}
-
-fn outcome(failure: &Failure) -> String {
-    match failure {
-        Failure::Rpc(error) => error.code.to_string(),
-        Failure::Denied(_) => "denied".to_owned(),
     }
 }
 

@@ -284,7 +284,7 @@ impl McpServer {
         let (server, asker, view) = (Arc::clone(self), asker.clone(), Arc::clone(view));
         Started::Later(Box::pin(async move {
             let _permit = permit;
-            let caller = asker.caller().map(|caller| &**caller);
+            let caller = asker.caller_name();
             let result = match builtin {
                 Builtin::SearchTools => {
                     let index = server.search.of(&view);

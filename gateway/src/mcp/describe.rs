@@ -6,7 +6,7 @@
     reason = "the functions carry descriptions: requests go straight to the endpoint"
 )]
 
-use serde_json::json;
+use serde_json::{Value, json};
 use utoipa::{
     OpenApi,
     openapi::{
@@ -65,6 +65,24 @@ fn add_failures(operation: &mut Operation) {
     }
 }
 
+/// What the parameter `service` is.
+const SERVICE: &str = "A public id, or a Consul name";
+const RESULT_EVENT: &str = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n";
+const CHANGE_EVENT: &str = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n";
+
+fn list_tools() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "method": "tools/list", "params": {}})
+}
+
+fn no_tools() -> Value {
+    json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})
+}
+
+fn no_session() -> Value {
+    let message = "no such session: send initialize to begin a new one";
+    json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32600, "message": message}})
+}
+
 #[derive(OpenApi)]
 #[openapi(paths(post, post_to_service, stream, stream_of_service, end, end_of_service))]
 struct Paths;
@@ -82,12 +100,11 @@ struct Paths;
         ("Mcp-Name" = Option<String>, Header, description = "Since 2026-07-28 the name, URI or task"),
         ("Mcp-Session-Id" = Option<String>, Header, description = "Before 2026-07-28 the session"),
         ("listing" = Option<String>, Query, description = "`search` lists what searches tools, `all` every tool")),
-    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
-        "method": "tools/list", "params": {}})),
+    request_body(content = Object, description = "A message", example = json!(list_tools())),
     responses(
         (status = 200, description = "The answer", content(
-            (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
-            (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n"))),
+            (Value = "application/json", example = json!(no_tools())),
+            (String = "text/event-stream", example = json!(RESULT_EVENT)))),
         (status = 202, description = "A notification, or an answer of the client", body = String, example = ""),
         (status = 400, description = "No message, or its headers say otherwise", body = Object,
             example = json!({"jsonrpc": "2.0", "id": null, "error": {"code": -32700, "message": "the body is no JSON"}})),
@@ -102,12 +119,11 @@ fn post() {}
 /// The same for one service, by its id or its Consul name: its tools without prefixes. That of a mounted
 /// MCP server takes the server's own messages.
 #[utoipa::path(post, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceMessage",
-    params(("service" = String, Path, description = "A public id, or a Consul name")),
-    request_body(content = Object, description = "A message", example = json!({"jsonrpc": "2.0", "id": 1,
-        "method": "tools/list", "params": {}})),
+    params(("service" = String, Path, description = SERVICE)),
+    request_body(content = Object, description = "A message", example = json!(list_tools())),
     responses((status = 200, description = "The answer", content(
-        (Value = "application/json", example = json!({"jsonrpc": "2.0", "id": 1, "result": {"tools": []}})),
-        (String = "text/event-stream", example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"id\":1,\"result\":{}}\n\n")))))]
+        (Value = "application/json", example = json!(no_tools())),
+        (String = "text/event-stream", example = json!(RESULT_EVENT))))))]
 fn post_to_service() {}
 
 /// Open a session's stream.
@@ -116,19 +132,18 @@ fn post_to_service() {}
 #[utoipa::path(get, path = "/mcp", tag = "mcp", operation_id = "mcpStream",
     params(("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 200, description = "Messages as events", content_type = "text/event-stream", body = String,
-        example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n"),
-        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
-            "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
+        example = json!(CHANGE_EVENT)),
+        (status = 404, description = "No such session", body = Object, example = json!(no_session()))))]
 fn stream() {}
 
 /// Open a session's stream of one service.
 ///
 /// Before 2026-07-28, for a session with one service.
 #[utoipa::path(get, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceStream",
-    params(("service" = String, Path, description = "A public id, or a Consul name"),
+    params(("service" = String, Path, description = SERVICE),
         ("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 200, description = "Messages as events", content_type = "text/event-stream", body = String,
-        example = "event: message\ndata: {\"jsonrpc\":\"2.0\",\"method\":\"notifications/tools/list_changed\"}\n\n")))]
+        example = json!(CHANGE_EVENT))))]
 fn stream_of_service() {}
 
 /// End a session.
@@ -137,15 +152,14 @@ fn stream_of_service() {}
 #[utoipa::path(delete, path = "/mcp", tag = "mcp", operation_id = "mcpEnd",
     params(("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 204, description = "It has ended"),
-        (status = 404, description = "No such session", body = Object, example = json!({"jsonrpc": "2.0", "id": null,
-            "error": {"code": -32600, "message": "no such session: send initialize to begin a new one"}}))))]
+        (status = 404, description = "No such session", body = Object, example = json!(no_session()))))]
 fn end() {}
 
 /// End a session with one service.
 ///
 /// Before 2026-07-28. Its streams end with it.
 #[utoipa::path(delete, path = "/mcp/{service}", tag = "mcp", operation_id = "mcpServiceEnd",
-    params(("service" = String, Path, description = "A public id, or a Consul name"),
+    params(("service" = String, Path, description = SERVICE),
         ("Mcp-Session-Id" = String, Header, description = "The session")),
     responses((status = 204, description = "It has ended")))]
 fn end_of_service() {}

@@ -24,9 +24,8 @@ use super::{McpServer, listen::Listener, methods::Asker};
 
 /// How long after an announcement the next one of the same mount is made at the earliest.
 const PAUSE: Duration = Duration::from_secs(1);
-/// Pauses before a mount is listened to again.
-const FIRST_PAUSE: Duration = Duration::from_millis(250);
-const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// A mount that was heard for longer than this is listened to again after the shortest pause.
+const STEADY: Duration = Duration::from_secs(30);
 
 /// What is followed at each mount: the server's address of a resource, and ours.
 type Followed = BTreeMap<Arc<str>, BTreeMap<String, String>>;
@@ -130,17 +129,17 @@ struct Listening {
 impl Listening {
     /// Until the client listens no more.
     async fn run(self) {
-        let mut pause = FIRST_PAUSE;
+        let mut pauses = mcp::mounted::pauses();
         loop {
             let began = Instant::now();
             if !self.listen().await {
                 return;
             }
-            if began.elapsed() > LONGEST_PAUSE {
-                pause = FIRST_PAUSE;
+            if began.elapsed() > STEADY {
+                pauses.reset();
             }
+            let pause = pauses.after_failure(&mut rand::rng());
             sleep(pause).await;
-            pause = (pause * 2).min(LONGEST_PAUSE);
         }
     }
 

@@ -19,7 +19,7 @@ impl McpServer {
         ids.sort_unstable();
         ids.dedup();
         ids.truncate(MAX_TASKS);
-        let caller = asker.caller().map(|caller| &**caller);
+        let caller = asker.caller_name();
         let mut known = Vec::with_capacity(ids.len());
         for id in ids {
             if tasks.get(&id, caller).await.is_ok() {

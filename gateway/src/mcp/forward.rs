@@ -248,14 +248,12 @@ fn call_lost(body: &Bytes) -> Response {
 
 /// It was passed on too often.
 fn elsewhere() -> Response {
-    let error = RpcError::internal("the session moves between gateways now: try again");
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error)
+    answer::unavailable("the session moves between gateways now: try again")
 }
 
 fn unknown_now(error: &jobs::Error) -> Response {
     tracing::warn!(%error, "a session cannot be looked up");
-    let error = RpcError::internal("sessions cannot be looked up now: try again");
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error)
+    answer::unavailable("sessions cannot be looked up now: try again")
 }
 
 impl McpServer {
@@ -314,7 +312,7 @@ impl McpServer {
         let kept = store.get(id).await.map_err(|error| unknown_now(&error))?;
         let kept = kept.ok_or_else(not_found)?;
         // The one of another caller does not exist for this one.
-        if kept.record.caller.as_deref() != asker.caller().map(|caller| &**caller) {
+        if kept.record.caller.as_deref() != asker.caller_name() {
             return Err(session_gone());
         }
         let own = self.sessions.gateway();
@@ -354,7 +352,7 @@ impl McpServer {
         let store = self.store.as_ref().ok_or_else(session_gone)?;
         let kept = store.get(id).await.map_err(|error| unknown_now(&error))?;
         let record = kept.ok_or_else(session_gone)?.record;
-        if record.caller.as_deref() != asker.caller().map(|caller| &**caller) {
+        if record.caller.as_deref() != asker.caller_name() {
             return Err(session_gone());
         }
         if may_pass && record.gateway != gateway {

@@ -86,12 +86,7 @@ impl McpServer {
     pub(super) fn insert(&self, session: &Arc<Session>) -> Result<(), Response> {
         self.sessions.insert(session).map_err(|()| {
             self.metrics.refuse("full");
-            let text = "mcp_max_sessions sessions are open and busy: try again later";
-            answer::error(
-                StatusCode::SERVICE_UNAVAILABLE,
-                None,
-                &RpcError::internal(text),
-            )
+            answer::unavailable("mcp_max_sessions sessions are open and busy: try again later")
         })
     }
 
@@ -285,7 +280,7 @@ impl McpServer {
             },
         };
         // One without such a stream could not be answered.
-        let same = session.caller.as_deref() == asker.caller().map(|caller| &**caller);
+        let same = session.caller.as_deref() == asker.caller_name();
         if !same || !session.is_old() {
             return session_gone();
         }
@@ -359,7 +354,7 @@ impl McpServer {
 }
 
 /// A service that a caller does not see does not exist for it.
-fn no_service(name: &str) -> RpcError {
+pub(super) fn no_service(name: &str) -> RpcError {
     RpcError::params(format!("no service is called {:?}", shown(name)))
 }
 

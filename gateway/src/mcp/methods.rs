@@ -121,19 +121,26 @@ impl Asker {
         self.grant.as_ref().map(|grant| &grant.caller)
     }
 
+    pub(crate) fn caller_name(&self) -> Option<&str> {
+        self.caller().map(|caller| &**caller)
+    }
+
     pub(super) fn may_read(&self) -> Result<(), Denial> {
         self.grant.as_ref().map_or(Ok(()), |grant| grant.may_read())
     }
 }
 
-/// A result of ours. Since 2026-07-28 it says that it is complete.
-pub(super) fn result(era: Era, mut result: Value) -> Result<Done, Failure> {
-    if era.is_modern()
-        && let Some(fields) = result.as_object_mut()
-    {
-        fields.insert("resultType".to_owned(), "complete".into());
+/// A result of ours, as [`completed`].
+pub(super) fn result(era: Era, result: Value) -> Result<Done, Failure> {
+    Ok(Done::Text(completed(era, result)))
+}
+
+/// The text of a result, which is an object. Since 2026-07-28 it says that it is complete.
+pub(super) fn completed(era: Era, mut result: Value) -> Bytes {
+    if era.is_modern() {
+        result["resultType"] = "complete".into();
     }
-    Ok(Done::Text(result.to_string().into()))
+    result.to_string().into()
 }
 
 pub(crate) fn shown(name: &str) -> String {

@@ -6,7 +6,7 @@ use std::{collections::HashMap, sync::Arc, time::Duration};
 use axum::response::Response;
 use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
-use mcp::rpc::{self, Message, Notification, Params, Request, RpcError, code, error_bytes, id_key};
+use mcp::rpc::{self, Message, Notification, Params, Request, RpcError, error_bytes, id_key};
 use parking_lot::Mutex;
 use proto::mesh::v1::McpMessage;
 use serde_json::{json, value::RawValue};
@@ -19,16 +19,14 @@ use super::{
     call::Permit,
     legacy::{name_session, session_gone},
     methods::{Asked, Asker, Failure},
-    mounted::{Mount, Refused, WAITING, rpc_answer, unavailable},
-    post::Takes,
+    mounted::{Mount, WAITING, rpc_answer, unavailable},
+    post::{Takes, id_in_use},
     scope::Scope,
-    sessions::{MAX_IN_FLIGHT, MAX_INITIALIZE, MAX_RESOURCES, Session},
+    sessions::{MAX_IN_FLIGHT, MAX_INITIALIZE, MAX_RESOURCES, MAX_URI, Session},
 };
 
 /// How long a message waits for room in its session's stream.
 const PATIENCE: Duration = Duration::from_secs(1);
-/// The longest address of a resource that is remembered, bytes.
-const MAX_URI: usize = 4096;
 
 /// The session with a mounted server that a session of ours stands for.
 #[derive(Debug)]
@@ -280,15 +278,13 @@ impl McpServer {
         let permit = match self.legacy_permit(asker, request).await {
             Ok(Allowed::Passed(permit)) => permit,
             Ok(Allowed::Answered(page)) => return answer::cached(request.id, &page),
-            Err(Refused::Rpc(error)) => {
+            Err(Failure::Rpc(error)) => {
                 return answer::error(StatusCode::OK, Some(request.id), &error);
             }
-            Err(Refused::Denied(denial)) => return self.deny(&denial),
+            Err(Failure::Denied(denial)) => return self.deny(&denial),
         };
         let Some((waiting, mut receive)) = Waiting::begin(session, id_key(request.id)) else {
-            let text = "the id is in use, or too many requests of this session are in flight";
-            let error = RpcError::new(code::INVALID_REQUEST, text);
-            return answer::error(StatusCode::BAD_REQUEST, Some(request.id), &error);
+            return answer::error(StatusCode::BAD_REQUEST, Some(request.id), &id_in_use());
         };
         if !mount.send(bytes.clone()).await {
             return session_gone();
@@ -340,11 +336,7 @@ impl McpServer {
                 // The answer is not waited for here, so the call counts for its rate alone.
                 Ok(Allowed::Passed(_)) => None,
                 Ok(Allowed::Answered(page)) => Some(rpc::response_bytes(id, &page)),
-                Err(Refused::Rpc(error)) => Some(error_bytes(Some(id), &error)),
-                Err(Refused::Denied(denial)) => {
-                    let error = Failure::Denied(denial).into_rpc();
-                    Some(error_bytes(Some(id), &error))
-                }
+                Err(failure) => Some(error_bytes(Some(id), &failure.into_rpc())),
             };
             if let Some(refused) = refused {
                 session.send_all(refused).await;
@@ -358,7 +350,7 @@ impl McpServer {
         &self,
         asker: &Asker,
         request: &Request<'_>,
-    ) -> Result<Allowed, Refused> {
+    ) -> Result<Allowed, Failure> {
         if asker.grant.is_none() {
             return Ok(Allowed::Passed(None));
         }
@@ -370,8 +362,7 @@ impl McpServer {
             meta: &meta,
         };
         let Some(mount) = self.mount(&asker.scope).await else {
-            let text = "the session's server is away now: try again";
-            return Err(RpcError::internal(text).into());
+            return Err(RpcError::internal(SERVER_AWAY).into());
         };
         let permit = self.may_exchange(asker, &mount, &HeaderMap::new(), asked)?;
         match self.own_page(asker, &mount, asked) {
@@ -473,7 +464,8 @@ fn gone_away(id: &RawValue) -> Response {
 }
 
 /// A session cannot go on now, but later it may.
+const SERVER_AWAY: &str = "the session's server is away now: try again";
+
 fn server_away() -> Response {
-    let error = RpcError::internal("the session's server is away now: try again");
-    answer::error(StatusCode::SERVICE_UNAVAILABLE, None, &error)
+    answer::unavailable(SERVER_AWAY)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use mcp::{CatalogView, MeshTool, ToolTarget, rpc::Request};
+use mcp::{CatalogView, MeshTool, catalog::forward::mount_name, rpc::Request};
 use serde_json::{Map, Value};
 
 use super::{
@@ -17,17 +17,15 @@ const MARK: &str = "mount.";
 
 /// The id of a task of a mount's own, as it is known among everything.
 fn marked(service: &str, id: &str) -> String {
-    let name = service.strip_prefix("tool-").unwrap_or(service);
-    format!("{MARK}{name}.{id}")
+    format!("{MARK}{}.{id}", mount_name(service))
 }
 
 /// The tool of a mount that has a task, and the id that the mount knows.
 fn mount_of<'a>(view: &CatalogView, id: &'a str) -> Option<(Arc<MeshTool>, &'a str)> {
     let rest = id.strip_prefix(MARK)?;
-    let mounted = |tool: &&Arc<MeshTool>| matches!(tool.target, ToolTarget::Mounted { .. });
-    view.tools.iter().filter(mounted).find_map(|tool| {
-        let name = tool.service.strip_prefix("tool-").unwrap_or(&tool.service);
-        let inner = rest.strip_prefix(name)?.strip_prefix('.')?;
+    view.mounted_tools().find_map(|tool| {
+        let inner = rest.strip_prefix(mount_name(&tool.service))?;
+        let inner = inner.strip_prefix('.')?;
         Some((Arc::clone(tool), inner))
     })
 }

@@ -8,21 +8,23 @@ use bytes::Bytes;
 use http::{HeaderMap, StatusCode};
 use mcp::{
     CatalogView,
-    rpc::{self, Message, Request, RpcError, code, error_bytes},
+    rpc::{self, Era, Message, Request, RpcError, code, error_bytes},
 };
+use proto::mesh::v1::McpMessage;
 use serde_json::{Map, Value, value::RawValue};
 use tokio::sync::mpsc;
-use tonic::metadata::MetadataMap;
+use tonic::{Streaming, metadata::MetadataMap};
 
 use super::{
     McpServer,
     answer::{self, Events},
     audit::Operation,
-    auth::{Denial, Grant},
+    auth::Grant,
     call::Permit,
     headers,
+    legacy::no_service,
     lists::{Kind, Wanted},
-    methods::{Asked, Asker},
+    methods::{Asked, Asker, Failure, shown},
     mount_tasks::with_mark,
     post::{Takes, status},
     scope::Scope,
@@ -96,8 +98,13 @@ impl McpServer {
         }
         match self.may_exchange(asker, mount, headers, asked) {
             Ok(permit) => exchange.permit = permit,
-            Err(Refused::Rpc(error)) => return bad(&error),
-            Err(Refused::Denied(denial)) => return self.deny(&denial),
+            Err(failure) => {
+                exchange.operation.fail(&failure);
+                return match failure {
+                    Failure::Rpc(error) => bad(&error),
+                    Failure::Denied(denial) => self.deny(&denial),
+                };
+            }
         }
         if let Some(page) = self.own_page(asker, mount, asked) {
             exchange.operation.end("ok");
@@ -117,15 +124,14 @@ impl McpServer {
         mount: &Mount,
         headers: &HeaderMap,
         asked: Asked<'_>,
-    ) -> Result<Option<Permit>, Refused> {
+    ) -> Result<Option<Permit>, Failure> {
         let view = &mount.view;
         if let Some(grant) = &asker.grant {
             grant.may_read()?;
             let sees_all = grant.sees_service(&mount.service, &mount.public_id);
             if !sees_all && !may_enter(grant, mount) {
                 let name = asker.scope.service.as_deref().unwrap_or_default();
-                let name = super::methods::shown(name);
-                return Err(RpcError::params(format!("no service is called {name:?}")).into());
+                return Err(no_service(name).into());
             }
             // Of a service of which it sees some tools only, the rest is not for it.
             let is_more = OF_SERVICE
@@ -151,15 +157,9 @@ impl McpServer {
                 headers::check_params(headers, &params, &asked.params.arguments()?)?;
             }
         } else if asker.grant.as_ref().is_some_and(|it| !it.may_call_all()) {
-            let name = super::methods::shown(&name);
-            return Err(RpcError::params(format!("unknown tool: {name}")).into());
+            return Err(RpcError::params(format!("unknown tool: {}", shown(&name))).into());
         }
-        self.permit(asker)
-            .map(Some)
-            .map_err(|failure| match failure {
-                super::methods::Failure::Rpc(error) => Refused::Rpc(error),
-                super::methods::Failure::Denied(denial) => Refused::Denied(denial),
-            })
+        self.permit(asker).map(Some)
     }
 
     /// Whether a caller may begin a session with a mount.
@@ -211,47 +211,38 @@ impl McpServer {
             .mounts
             .call(service, message, Self::metadata(asker.caller()))
             .await;
-        let mut messages = match called {
-            Ok(messages) => messages,
-            Err(error) => {
-                operation.end("-32603");
-                return answer::error(StatusCode::OK, Some(id), &unavailable(service, &error));
-            }
+        let failed = |operation: &mut Operation, error: &RpcError| {
+            operation.end("-32603");
+            answer::error(StatusCode::OK, Some(id), error)
         };
-        let is_among_all = asker.scope.service.is_none();
+        let mut messages = match called {
+            Ok(stream) => Messages {
+                stream,
+                service: Arc::clone(service),
+                is_among_all: asker.scope.service.is_none(),
+            },
+            Err(error) => return failed(&mut operation, &unavailable(service, &error)),
+        };
         // What comes before the answer needs a stream to go into.
         let first = loop {
-            match messages.message().await {
-                Ok(Some(mut message)) => {
-                    if is_among_all {
-                        message.message = with_mark(message.message, service);
-                    }
-                    let (is_answer, http) = answers(&message.message, asker);
-                    if is_answer {
-                        operation.end(if http == StatusCode::OK {
-                            "ok"
-                        } else {
-                            "error"
-                        });
-                        return answer::json(http, message.message);
-                    }
-                    if takes.events {
-                        break Bytes::from(message.message);
-                    }
-                }
-                Ok(None) => {
-                    operation.end("-32603");
-                    let error = RpcError::internal("the server's answer is missing");
-                    return answer::error(StatusCode::OK, Some(id), &error);
-                }
-                Err(error) => {
-                    operation.end("-32603");
-                    return answer::error(StatusCode::OK, Some(id), &unavailable(service, &error));
-                }
+            let message = match messages.next().await {
+                Ok(message) => message,
+                Err(error) => return failed(&mut operation, &error),
+            };
+            if let Some(http) = answer_status(&message, asker.era) {
+                operation.end(if http == StatusCode::OK {
+                    "ok"
+                } else {
+                    "error"
+                });
+                return answer::json(http, message);
+            }
+            if takes.events {
+                break Bytes::from(message);
             }
         };
         let (send, receive) = mpsc::channel(WAITING);
-        let (id, service) = (id.to_owned(), Arc::clone(service));
+        let id = id.to_owned();
         let draining = self.context.draining.clone();
         let is_listening = operation.is("subscriptions/listen");
         let open = self.metrics.stream("mount");
@@ -259,26 +250,14 @@ impl McpServer {
             let (_open, _permit) = (open, permit);
             let exchanged = async {
                 loop {
-                    match messages.message().await {
-                        Ok(Some(message)) if rpc_answer(&message.message) => {
-                            return Some(if is_among_all {
-                                with_mark(message.message, &service).into()
-                            } else {
-                                message.message.into()
-                            });
-                        }
-                        Ok(Some(message)) => {
-                            if send.send(message.message.into()).await.is_err() {
+                    match messages.next().await {
+                        Ok(message) if rpc_answer(&message) => return Some(message.into()),
+                        Ok(message) => {
+                            if send.send(message.into()).await.is_err() {
                                 return None;
                             }
                         }
-                        Ok(None) => {
-                            let error = RpcError::internal("the server's answer is missing");
-                            return Some(error_bytes(Some(&id), &error));
-                        }
-                        Err(error) => {
-                            return Some(error_bytes(Some(&id), &unavailable(&service, &error)));
-                        }
+                        Err(error) => return Some(error_bytes(Some(&id), &error)),
                     }
                 }
             };
@@ -308,21 +287,23 @@ fn may_enter(grant: &Grant, mount: &Mount) -> bool {
     mount.view.tools.iter().any(|tool| grant.sees(tool))
 }
 
-/// Why a request does not go to a mount.
-pub(super) enum Refused {
-    Rpc(RpcError),
-    Denied(Denial),
+/// The messages of a mounted server that belong to one request.
+struct Messages {
+    stream: Streaming<McpMessage>,
+    service: Arc<str>,
+    /// Whether the request was among everything, where ids of tasks say which mount has them.
+    is_among_all: bool,
 }
 
-impl From<RpcError> for Refused {
-    fn from(error: RpcError) -> Self {
-        Self::Rpc(error)
-    }
-}
-
-impl From<Denial> for Refused {
-    fn from(denial: Denial) -> Self {
-        Self::Denied(denial)
+impl Messages {
+    /// The next one. There is always one before the answer has come.
+    async fn next(&mut self) -> Result<Vec<u8>, RpcError> {
+        match self.stream.message().await {
+            Ok(Some(message)) if self.is_among_all => Ok(with_mark(message.message, &self.service)),
+            Ok(Some(message)) => Ok(message.message),
+            Ok(None) => Err(RpcError::internal("the server's answer is missing")),
+            Err(error) => Err(unavailable(&self.service, &error)),
+        }
     }
 }
 
@@ -331,21 +312,19 @@ pub(super) fn rpc_answer(message: &[u8]) -> bool {
     matches!(rpc::parse_one(message), Ok(Message::Response(_)))
 }
 
-/// Whether a message answers its request, and the status of HTTP that goes with it.
-fn answers(message: &[u8], asker: &Asker) -> (bool, StatusCode) {
+/// The status of HTTP of a message that answers its request; `None` for another one.
+fn answer_status(message: &[u8], era: Era) -> Option<StatusCode> {
     #[derive(serde::Deserialize)]
     struct Code {
         code: i32,
     }
-    match rpc::parse_one(message) {
-        Ok(Message::Response(response)) => {
-            let failed = response.outcome.err();
-            let code = failed.and_then(|error| serde_json::from_str::<Code>(error.get()).ok());
-            let http = code.map(|it| status(asker.era, &RpcError::new(it.code, "")));
-            (true, http.unwrap_or(StatusCode::OK))
-        }
-        _ => (false, StatusCode::OK),
-    }
+    let Ok(Message::Response(response)) = rpc::parse_one(message) else {
+        return None;
+    };
+    let failed = response.outcome.err();
+    let code = failed.and_then(|error| serde_json::from_str::<Code>(error.get()).ok());
+    let http = code.map(|it| status(era, &RpcError::new(it.code, "")));
+    Some(http.unwrap_or(StatusCode::OK))
 }
 
 pub(super) fn unavailable(service: &str, error: &tonic::Status) -> RpcError {

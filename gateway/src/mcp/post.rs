@@ -28,7 +28,7 @@ use super::{
 use crate::request_context;
 pub(crate) use intake::Takes;
 use outcome::in_flight;
-pub(crate) use outcome::{Held, status, unless_cancelled};
+pub(crate) use outcome::{Held, id_in_use, status, unless_cancelled};
 
 /// Messages of one call that may wait for its client.
 const PROGRESS: usize = 16;
@@ -293,6 +293,5 @@ pub(super) fn not_found(text: &str) -> Response {
 
 /// A session that a request may use: its caller's own.
 pub(super) fn belongs(session: &Session, asker: &Asker) -> bool {
-    session.caller.as_deref() == asker.caller().map(|caller| &**caller)
-        && session.service == asker.scope.service
+    session.caller.as_deref() == asker.caller_name() && session.service == asker.scope.service
 }

@@ -6,21 +6,16 @@ use bytes::Bytes;
 use mcp::{
     CatalogView, MeshTool,
     catalog::forward,
+    resources::{FILES, completion},
     rpc::{Era, Meta, Params, Request, RpcError, code},
 };
 use serde_json::{Value, json, value::RawValue};
 
 use super::{
     McpServer,
-    methods::{Asker, Done, Failure, Filter, Started, result, shown, takes_tasks},
+    methods::{Asker, Done, Failure, Filter, Started, completed, result, shown, takes_tasks},
+    sessions::{MAX_RESOURCES, MAX_URI},
 };
-
-/// The longest address of a mounted server's resource that is followed, bytes.
-const MAX_URI: usize = 4096;
-/// The tool that keeps the files of runs.
-const FILES: &str = "tool-fs";
-/// Completions at most, as MCP has it.
-const MAX_COMPLETIONS: usize = 100;
 
 impl McpServer {
     pub(super) async fn subscribe(
@@ -40,7 +35,7 @@ impl McpServer {
                 return Err(unknown_resource(asker.era, &uri).into());
             }
             let mut resources = session.resources.lock();
-            if resources.len() >= super::sessions::MAX_RESOURCES {
+            if resources.len() >= MAX_RESOURCES {
                 return Err(RpcError::params("the session follows too many resources").into());
             }
             resources.insert(uri.into_owned());
@@ -76,7 +71,7 @@ impl McpServer {
             read.map_err(|error| RpcError::params(format!("params.notifications: {error}")))?;
         let view = self.view(&asker.scope).await?;
         let uris = &mut filter.resource_subscriptions;
-        uris.truncate(super::sessions::MAX_RESOURCES);
+        uris.truncate(MAX_RESOURCES);
         uris.retain(|uri| self.knows(asker, &view, uri));
         let ids = std::mem::take(&mut filter.task_ids);
         if takes_tasks(meta.capabilities) {
@@ -114,10 +109,7 @@ impl McpServer {
             })?;
             answer["ttlMs"] = 0.into();
             answer["cacheScope"] = server.cache_scope().into();
-            if asker.era.is_modern() {
-                answer["resultType"] = "complete".into();
-            }
-            Ok(answer.to_string().into())
+            Ok(completed(asker.era, answer))
         })))
     }
 
@@ -176,13 +168,13 @@ impl McpServer {
         }
         let template = params["ref"]["uri"].as_str().unwrap_or_default();
         if template.starts_with("run://") && !sees_files(asker, &view) {
-            let nothing = json!({"completion": {"values": [], "total": 0, "hasMore": false}});
+            let nothing = completion(Vec::new());
             return Ok(Started::Done(result(asker.era, nothing)));
         }
         let (server, asker) = (Arc::clone(self), asker.clone());
         Ok(Started::Later(Box::pin(async move {
             let head = server.call_head(&asker);
-            let mut answer = match server.runs(&asker, &params).await {
+            let answer = match server.runs(&asker, &params).await {
                 Some(runs) => runs,
                 None => {
                     let completed = mcp::resources::complete(&view, &server.calls, &params, head);
@@ -191,10 +183,7 @@ impl McpServer {
                     completed
                 }
             };
-            if asker.era.is_modern() {
-                answer["resultType"] = "complete".into();
-            }
-            Ok(answer.to_string().into())
+            Ok(completed(asker.era, answer))
         })))
     }
 
@@ -225,15 +214,12 @@ impl McpServer {
             return None;
         }
         let typed = params["argument"]["value"].as_str().unwrap_or_default();
-        let caller = asker.caller().map(|caller| &**caller);
-        let mut runs = match self.caller.tasks() {
+        let caller = asker.caller_name();
+        let runs = match self.caller.tasks() {
             Some(tasks) => tasks.runs(caller, typed).await,
             None => Vec::new(),
         };
-        let total = runs.len();
-        runs.truncate(MAX_COMPLETIONS);
-        let more = total > runs.len();
-        Some(json!({"completion": {"values": runs, "total": total, "hasMore": more}}))
+        Some(completion(runs))
     }
 }
 

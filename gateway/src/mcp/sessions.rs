@@ -29,6 +29,8 @@ const STREAM: usize = 64;
 pub(crate) const MAX_IN_FLIGHT: usize = 1024;
 /// Resources that one session may follow.
 pub(crate) const MAX_RESOURCES: usize = 1024;
+/// The longest address of a resource that is followed, bytes.
+pub(crate) const MAX_URI: usize = 4096;
 /// The largest first message that is kept for another gateway, bytes.
 pub(crate) const MAX_INITIALIZE: usize = 16 << 10;
 /// Sessions are restored one after the other where their ids fall on the same of so many locks.

@@ -51,17 +51,17 @@ impl Capabilities {
         method: &str,
         params: Option<&serde_json::value::RawValue>,
     ) -> bool {
-        let Some((_, name)) = METHODS.iter().find(|(known, _)| *known == method) else {
+        let Some(name) = capability(method) else {
             return false;
         };
-        let Some(declared) = self.0.get(*name) else {
+        let Some(declared) = self.0.get(name) else {
             return false;
         };
         // An elicitation without a mode is by a form, and so is a capability without one.
         let by_url = params.is_some_and(|params| {
             serde_json::from_str::<Value>(params.get()).is_ok_and(|it| it["mode"] == "url")
         });
-        *name != "elicitation" || !by_url || declared.get("url").is_some()
+        name != "elicitation" || !by_url || declared.get("url").is_some()
     }
 }
 
@@ -77,13 +77,14 @@ pub(crate) fn add_tasks(capabilities: &mut Map<String, Value>) {
     }
 }
 
-/// Whether a method is a question to a client.
-pub(crate) fn is_ask(method: &str) -> bool {
-    METHODS.iter().any(|(known, _)| *known == method)
+/// Whether the capabilities of a peer have the extension of tasks.
+pub(crate) fn has_tasks(capabilities: &Map<String, Value>) -> bool {
+    let extensions = capabilities.get("extensions");
+    extensions.is_some_and(|it| it.get(TASKS).is_some())
 }
 
-/// The capability that a method needs.
-pub(crate) fn needs(method: &str) -> &'static str {
+/// The capability that answers a method; `None` where that is no question to a client.
+pub(crate) fn capability(method: &str) -> Option<&'static str> {
     let row = METHODS.iter().find(|(known, _)| *known == method);
-    row.map_or("", |(_, name)| name)
+    row.map(|(_, name)| *name)
 }

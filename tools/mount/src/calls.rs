@@ -20,6 +20,7 @@ use crate::{
     link::{Ask, Event, Events, Exchange, Gone, Outgoing},
     message::{self, Fields, Message, Notification, Outcome, Raw, Request, code, cut, error, raw},
     metrics::MountMetrics,
+    translate::SUBSCRIPTION,
 };
 
 /// Unsolicited notifications that a slow session may lag behind before it misses some.
@@ -279,7 +280,7 @@ impl Calls {
         if method == "ping" {
             return self.reply(&id, &Ok(raw(&json!({}))));
         }
-        if !asks::is_ask(&method) {
+        if asks::capability(&method).is_none() {
             let text = format!("a client has no method {:?}", cut(&method));
             return self.reply(&id, &Err(error(code::UNKNOWN_METHOD, text)));
         }
@@ -360,6 +361,6 @@ impl Calls {
 /// The subscription that a notification belongs to.
 fn subscription(it: &Notification) -> Option<u64> {
     let mut meta: Fields = serde_json::from_str(it.fields().get("_meta")?.get()).ok()?;
-    let id: Raw = meta.remove("io.modelcontextprotocol/subscriptionId")?;
+    let id: Raw = meta.remove(SUBSCRIPTION)?;
     id.get().parse().ok()
 }

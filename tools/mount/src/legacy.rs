@@ -135,20 +135,13 @@ async fn begin(
     let first = incoming.message().await.ok()??;
     let request = match Message::read(&first.message) {
         Ok(Message::Request(request)) if request.method == "initialize" => request,
-        Ok(Message::Request(request)) => {
-            let outcome = Err(error(
-                code::INVALID_REQUEST,
-                "a session begins with `initialize`",
-            ));
-            answer(out, Some(&request.id), &outcome).await;
-            return None;
-        }
-        _ => {
-            let outcome = Err(error(
-                code::INVALID_REQUEST,
-                "a session begins with `initialize`",
-            ));
-            answer(out, None, &outcome).await;
+        other => {
+            let id = match &other {
+                Ok(Message::Request(request)) => Some(&request.id),
+                _ => None,
+            };
+            let text = "a session begins with `initialize`";
+            answer(out, id, &Err(error(code::INVALID_REQUEST, text))).await;
             return None;
         }
     };
@@ -199,8 +192,8 @@ async fn begin(
 }
 
 impl Session {
-    /// Takes a request in, unless there are too many or one of its id is not answered yet. What cancels
-    /// it.
+    /// Takes a request in, and gives what cancels it. Refused: one too many, and one whose id has a request
+    /// that is not answered yet.
     fn begin(&self, id: &str) -> Result<CancellationToken, Raw> {
         let mut running = self.running.lock();
         if running.len() >= MAX_RUNNING {

@@ -13,6 +13,7 @@
 //! | `calls.rs` | knows the requests in flight, and where a message belongs |
 //! | `definitions.rs`, `tools.rs` | the server's tools, and which of them may be used |
 //! | `tool_service.rs`, `arguments.rs` | callers of gRPC |
+//! | `tasks.rs`, `listen.rs` | tasks, and streams of changes, in the words of both eras |
 //! | `modern.rs`, `parked.rs` | clients of revision 2026-07-28: who is asked something comes again |
 //! | `legacy.rs` | clients of earlier revisions, each with a session |
 
@@ -109,9 +110,6 @@ pub fn main() -> ExitCode {
 /// When it names none, or a server that cannot be.
 pub fn named(config: &Config) -> anyhow::Result<Spec> {
     let keys = keys::MountKeys::from_config(config);
-    if keys.mount_command.is_none() && keys.mount_url.is_none() {
-        anyhow::bail!(NO_SERVER);
-    }
     mount::check(&keys)?;
     let name = keys
         .mount_name

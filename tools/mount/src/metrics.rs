@@ -2,6 +2,8 @@
 
 use telemetry::{Counter, Gauge, MetricsRegistry};
 
+use crate::message::Outcome;
+
 telemetry::metrics! {
     /// What the mount counts.
     pub(crate) struct Rows {
@@ -51,7 +53,13 @@ impl MountMetrics {
         }
     }
 
-    pub(crate) fn request(&self, method: &str, outcome: &'static str) {
+    /// Counts a request by its outcome; `None` when the server did not answer.
+    pub(crate) fn request(&self, method: &str, outcome: Option<&Outcome>) {
+        let outcome = match outcome {
+            Some(Ok(_)) => "result",
+            Some(Err(_)) => "error",
+            None => "lost",
+        };
         let known = METHODS.into_iter().find(|known| *known == method);
         self.0
             .requests

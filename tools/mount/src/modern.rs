@@ -14,7 +14,7 @@ use self::{
     elsewhere::{Found, find_task, pass_on},
 };
 use crate::{
-    asks::Capabilities,
+    asks::{self, Capabilities},
     handshake, headers,
     link::{Era, Link, MODERN, Outgoing},
     message::{
@@ -130,7 +130,7 @@ impl Call {
         })
     }
 
-    /// The message that another mount is given, to the letter.
+    /// Its id, which each message that belongs to it carries.
     fn related(&self) -> Vec<u8> {
         self.id.get().as_bytes().to_vec()
     }
@@ -149,12 +149,10 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
     match &*call.method {
         "server/discover" => return Some(Ok(raw(&translate::discovered(&facts)))),
         "subscriptions/listen" => return listen(mount, &call, out).await,
-        // Which of them may be shown and called is not known before they were read.
-        "tools/list" if mount.tools.first(mount.keys.mount_wait).await.is_none() => {
-            return Some(Err(error(
-                code::INTERNAL,
-                "the server's tools are not known yet",
-            )));
+        "tools/list" => {
+            if let Err(unknown) = mount.known_tools().await {
+                return Some(Err(unknown));
+            }
         }
         "tools/call" => {
             let name = text(call.params.get("name")).unwrap_or_default();
@@ -172,16 +170,14 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
         }
         _ => {}
     }
-    let state = call.params.get("requestState").cloned();
-    let state = text(state.as_ref());
+    let state = text(call.params.get("requestState"));
     let mut resumed = None;
     if let Some(state) = &state {
         match Parked::read(state) {
             State::Foreign(_) | State::Task { .. } => {}
             State::Server { instance, state } => {
                 if !mount.parked.is_here(&instance)
-                    && !call.passed_on
-                    && pass_on(mount, &call, &instance, bytes, out).await.is_ok()
+                    && pass_on(mount, &call, &instance, bytes, out).await
                 {
                     return None;
                 }
@@ -191,11 +187,10 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
             }
             State::Parked { instance, sealed } => {
                 if !mount.parked.is_here(&instance) {
-                    if !call.passed_on && pass_on(mount, &call, &instance, bytes, out).await.is_ok()
-                    {
-                        return None;
-                    }
-                    return Some(Err(not_parked(NotParked::Ended)));
+                    return match pass_on(mount, &call, &instance, bytes, out).await {
+                        true => None,
+                        false => Some(Err(not_parked(NotParked::Ended))),
+                    };
                 }
                 let digest = digest(&call.method, &call.params);
                 match mount.parked.take(sealed, &call.caller, &digest) {
@@ -215,7 +210,7 @@ async fn run(mount: &Arc<Mount>, mut call: Call, bytes: &[u8], out: &Out) -> Opt
             let request = outgoing(mount, &call, &*link);
             match tasks::begin(mount, request, &call.caller).await {
                 Err(error) => return Some(Err(error)),
-                Ok((_, task)) if tasks::known_by(&call.capabilities) => {
+                Ok((_, task)) if asks::has_tasks(&call.capabilities.0) => {
                     return Some(Ok(raw(&Value::Object(task))));
                 }
                 Ok((id, _)) => {

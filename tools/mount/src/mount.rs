@@ -10,7 +10,6 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use mcp::pins::{PinKeys, PinMode, Pins};
-use parking_lot::Mutex;
 use serde_json::{Value, json};
 use service::{Context, Severity};
 use tokio::{
@@ -25,7 +24,7 @@ use crate::{
     http_link::HttpServer,
     keys::MountKeys,
     link::{Era, Exchange, Gone, Link, Outgoing},
-    message::{Fields, Notification, Raw, code, error, raw},
+    message::{Fields, Notification, Outcome, Raw, code, error, raw},
     metrics::MountMetrics,
     parked::Parked,
     process::ServerCommand,
@@ -58,7 +57,6 @@ pub(crate) struct Mount {
     /// The way that all clients have, unless the server has one for those of earlier revisions.
     pub(crate) side: Arc<Side>,
     legacy: OnceLock<Arc<Side>>,
-    second: Mutex<Option<(Address, Setting)>>,
     clients: AtomicU64,
     pub(crate) sessions: AtomicU64,
 }
@@ -84,8 +82,7 @@ impl Mount {
             .then(|| Pins::new(Arc::clone(&context.discovery)));
         // A server that was started again may be another one.
         let forgotten = pins.as_ref().map(|_| Arc::clone(&tools));
-        let (own, side) = (address.clone(), setting.clone());
-        let upstream = Upstream::start(own, side, &keys, false, forgotten);
+        let upstream = Upstream::start(address, setting, &keys, false, forgotten);
         let mount = Arc::new(Self {
             upstream: Arc::clone(&upstream),
             tools,
@@ -94,7 +91,6 @@ impl Mount {
             pins,
             side: Arc::new(Side::new(Arc::clone(&upstream))),
             legacy: OnceLock::new(),
-            second: Mutex::new(Some((address, setting))),
             clients: AtomicU64::new(1),
             sessions: AtomicU64::new(0),
             context: context.clone(),
@@ -137,14 +133,10 @@ impl Mount {
             return Arc::clone(self.legacy.get().unwrap_or(&self.side));
         }
         let side = self.legacy.get_or_init(|| {
-            let Some((address, setting)) = self.second.lock().take() else {
-                return Arc::clone(&self.side);
-            };
-            let (tracker, shutdown) = (setting.tracker.clone(), setting.shutdown.clone());
-            let upstream = Upstream::start(address, setting, &self.keys, true, None);
-            let side = Arc::new(Side::new(upstream));
-            let follow = Arc::clone(&side).follow();
-            tracker.spawn(async move { shutdown.run_until_cancelled(follow).await });
+            let side = Arc::new(Side::new(self.upstream.start_legacy(&self.keys)));
+            let (follow, shutdown) = (Arc::clone(&side).follow(), self.context.shutdown.clone());
+            let follow = async move { shutdown.run_until_cancelled(follow).await };
+            self.context.tracker.spawn(follow);
             side
         });
         Arc::clone(side)
@@ -173,9 +165,27 @@ impl Mount {
         // A server that reads nothing takes no request either.
         let sent = self.in_time(upstream.request(request)).await;
         if sent.is_err() {
-            self.metrics.request(&method, "lost");
+            self.metrics.request(&method, None);
         }
         sent
+    }
+
+    /// Sends a request one of two ways, and waits for its outcome.
+    pub(crate) async fn outcome_over(&self, upstream: &Upstream, request: Outgoing) -> Outcome {
+        let asked = async { self.request_over(upstream, request).await?.outcome().await };
+        let outcome = self.in_time(asked).await;
+        outcome.unwrap_or_else(|gone| Err(gone_error(&gone)))
+    }
+
+    /// Waits until the tools are known: before, nobody can tell which may be used.
+    pub(crate) async fn known_tools(&self) -> Result<(), Raw> {
+        match self.tools.first(self.keys.mount_wait).await {
+            Some(_) => Ok(()),
+            None => Err(error(
+                code::INTERNAL,
+                "the server's tools are not known yet",
+            )),
+        }
     }
 
     /// Whether a tool may be called now: the server is there, and its tools were compared with their pins.
@@ -184,12 +194,9 @@ impl Mount {
         // One that is started again tells its tools anew.
         let link = self.upstream.link().await;
         link.map_err(|gone| gone_error(&gone))?;
-        let known = self.tools.first(self.keys.mount_wait).await;
-        if known.is_none() && self.pins.is_some() {
-            return Err(error(
-                code::INTERNAL,
-                "the server's tools are not known yet",
-            ));
+        let known = self.known_tools().await;
+        if self.pins.is_some() {
+            known?;
         }
         match self.tools.blocked(name) {
             Some(reason) => Err(error(code::INVALID_PARAMS, reason)),

@@ -177,7 +177,7 @@ async fn watch(mut server: ServerProcess, calls: Arc<Calls>, shutdown: Cancellat
 }
 
 impl Pipe {
-    /// Sends a request with this token in `_meta` where progress is asked for.
+    /// Sends a request. Its id is the token in `_meta` where progress is asked for.
     pub(crate) async fn request(&self, mut request: Outgoing) -> Result<Exchange, Gone> {
         let (id, exchange) = self.calls.open(&request)?;
         set_token(&mut request, id);

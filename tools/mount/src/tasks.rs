@@ -11,8 +11,8 @@ use tokio::{
 };
 
 use crate::{
-    asks::{Capabilities, TASKS},
-    link::{Ask, Event, Exchange, Gone, Next, Outgoing},
+    asks::Capabilities,
+    link::{Ask, Event, Exchange, Next, Outgoing},
     message::{Fields, Outcome, Raw, code, error, raw, text, to_raw},
     modern::Call,
     mount::Mount,
@@ -48,12 +48,6 @@ struct Held {
     asked: u64,
 }
 
-/// Whether a client of 2026-07-28 knows tasks.
-pub(crate) fn known_by(capabilities: &Capabilities) -> bool {
-    let extensions = capabilities.0.get("extensions");
-    extensions.is_some_and(|it| it.get(TASKS).is_some())
-}
-
 /// Whether a tool of a server of an earlier revision has to be called as a task.
 pub(crate) fn needed_by(mount: &Mount, params: &Fields) -> bool {
     let name = text(params.get("name")).unwrap_or_default();
@@ -62,18 +56,20 @@ pub(crate) fn needed_by(mount: &Mount, params: &Fields) -> bool {
     tool.is_some_and(|it| it.value["execution"]["taskSupport"] == "required")
 }
 
+/// The members of a task: in earlier revisions, and in 2026-07-28.
+const MEMBERS: [(&str, &str); 6] = [
+    ("status", "status"),
+    ("statusMessage", "statusMessage"),
+    ("createdAt", "createdAt"),
+    ("lastUpdatedAt", "lastUpdatedAt"),
+    ("ttl", "ttlMs"),
+    ("pollInterval", "pollIntervalMs"),
+];
+
 /// A task of an earlier revision as 2026-07-28 has it.
 fn modern_task(task: &Value, id: &str) -> Map<String, Value> {
     let mut out = Map::new();
-    let names = [
-        ("status", "status"),
-        ("statusMessage", "statusMessage"),
-        ("createdAt", "createdAt"),
-        ("lastUpdatedAt", "lastUpdatedAt"),
-        ("ttl", "ttlMs"),
-        ("pollInterval", "pollIntervalMs"),
-    ];
-    for (old, new) in names {
+    for (old, new) in MEMBERS {
         if let Some(value) = task.get(old) {
             out.insert(new.to_owned(), value.clone());
         }
@@ -86,12 +82,7 @@ fn modern_task(task: &Value, id: &str) -> Map<String, Value> {
 /// A task of 2026-07-28 as earlier revisions have it.
 fn legacy_task(task: &Value) -> Value {
     let mut out = json!({"taskId": task["taskId"], "status": task["status"], "ttl": task["ttlMs"]});
-    for (old, new) in [
-        ("statusMessage", "statusMessage"),
-        ("createdAt", "createdAt"),
-        ("lastUpdatedAt", "lastUpdatedAt"),
-        ("pollInterval", "pollIntervalMs"),
-    ] {
+    for (old, new) in MEMBERS {
         if let Some(value) = task.get(new) {
             out[old] = value.clone();
         }
@@ -111,9 +102,7 @@ fn about(id: &str) -> Fields {
 impl Mount {
     async fn ask_task(&self, method: &str, id: &str) -> Outcome {
         let request = Outgoing::own(method, about(id));
-        let asked = async { self.request(request).await?.outcome().await };
-        let asked: Result<Outcome, Gone> = self.in_time(asked).await;
-        asked.unwrap_or_else(|gone| Err(gone_error(&gone)))
+        self.outcome_over(&self.upstream, request).await
     }
 }
 
@@ -125,9 +114,7 @@ pub(crate) async fn begin(
     caller: &str,
 ) -> Result<(String, Map<String, Value>), Raw> {
     request.params.insert("task".to_owned(), raw(&json!({})));
-    let begun = async { mount.request(request).await?.outcome().await };
-    let begun = mount.in_time(begun).await;
-    let begun = begun.map_err(|gone| gone_error(&gone))??;
+    let begun = mount.outcome_over(&mount.upstream, request).await?;
     let task = value(&begun).get("task").cloned().unwrap_or_default();
     let Some(id) = task["taskId"].as_str() else {
         return Err(error(code::INTERNAL, "the server began no task"));
@@ -297,7 +284,7 @@ impl HeldTasks {
         true
     }
 
-    /// Forgets tasks that were asked for long ago.
+    /// Forgets the tasks that nobody has asked for in this time.
     pub(crate) fn sweep(&self, time: Duration) {
         let is_fresh = |slot: &Slot| slot.seen.lock().elapsed() < time;
         self.0.lock().retain(|_, slot| is_fresh(slot));

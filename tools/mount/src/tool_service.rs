@@ -153,21 +153,19 @@ impl MountedTool {
             client: mount.client(),
             headers: headers::of_arguments(&tool.headers, &given),
         };
-        let mut exchange = mount.in_time(link.request(request)).await?;
-        loop {
-            match next(mount, &mut exchange).await? {
-                Next::Event(_) => {}
-                Next::Done(outcome) => {
-                    let word = if outcome.is_ok() { "result" } else { "error" };
-                    mount.metrics.request("tools/call", word);
-                    return Ok(outcome);
-                }
-                Next::Gone => {
-                    mount.metrics.request("tools/call", "lost");
-                    return Err(Gone::Lost);
+        let answered = async {
+            let mut exchange = mount.in_time(link.request(request)).await?;
+            loop {
+                match next(mount, &mut exchange).await? {
+                    Next::Event(_) => {}
+                    Next::Done(outcome) => return Ok(outcome),
+                    Next::Gone => return Err(Gone::Lost),
                 }
             }
-        }
+        };
+        let ended = answered.await;
+        mount.metrics.request("tools/call", ended.as_ref().ok());
+        ended
     }
 
     fn info(&self, tools: &[&Definition]) -> ToolInfo {

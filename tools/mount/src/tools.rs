@@ -97,7 +97,7 @@ impl Tools {
         usable.cloned().collect()
     }
 
-    /// The same, but waits for the first reading.
+    /// Those that are known. The first reading is waited for, but only so long.
     pub(crate) async fn first(&self, wait: std::time::Duration) -> Option<Arc<Definitions>> {
         let mut known = self.known.subscribe();
         let known = tokio::time::timeout(wait, known.wait_for(Option::is_some)).await;

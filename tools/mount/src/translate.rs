@@ -8,7 +8,7 @@ use crate::{
     asks::{self, TASKS},
     handshake::SERVER,
     link::{Era, Facts, LEGACY, MODERN},
-    message::{Fields, Outcome, Raw, code, error_code, fields, raw, to_raw},
+    message::{Fields, Notification, Outcome, Raw, code, error_code, fields, raw, to_raw},
 };
 
 /// Methods whose results may be kept for a while.
@@ -197,8 +197,23 @@ pub(crate) fn with_subscription(params: Option<&Raw>, id: &Raw) -> Raw {
     to_raw(&params)
 }
 
+/// A notification of a request as its client gets it: progress with its own `token`, and lines of the
+/// log of at least its `level`. `None` for what it did not ask for.
+pub(crate) fn for_client(
+    mut it: Notification,
+    token: Option<&Raw>,
+    level: Option<usize>,
+) -> Option<Notification> {
+    match &*it.method {
+        "notifications/progress" => it.params = Some(with_token(it.params.as_ref(), token?)),
+        "notifications/message" if !is_logged(it.params.as_ref(), level?) => return None,
+        _ => {}
+    }
+    Some(it)
+}
+
 /// The parameters of progress with the client's own token.
-pub(crate) fn with_token(params: Option<&Raw>, token: &Raw) -> Raw {
+fn with_token(params: Option<&Raw>, token: &Raw) -> Raw {
     let mut params = fields(params.map(|it| &**it)).unwrap_or_default();
     params.insert("progressToken".to_owned(), token.clone());
     to_raw(&params)

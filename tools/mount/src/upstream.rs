@@ -88,6 +88,11 @@ impl Upstream {
         upstream
     }
 
+    /// The same server over connections of its own, which speak an earlier revision.
+    pub(crate) fn start_legacy(&self, keys: &MountKeys) -> Arc<Self> {
+        Self::start(self.address.clone(), self.setting.clone(), keys, true, None)
+    }
+
     async fn supervise(&self) {
         let mut pauses = Pauses::new(self.restart);
         loop {
@@ -136,12 +141,10 @@ impl Upstream {
         match &self.address {
             Address::Command(command) => {
                 let connected = stdio::connect(command, &self.setting, probe).await;
-                // Next time the other way: servers that end at the question are of earlier revisions.
+                // Next time the same way if this one did, else the other one: servers that end at the
+                // question are of earlier revisions.
                 self.fears_questions
-                    .store(connected.is_err() && probe, Ordering::Relaxed);
-                if connected.is_ok() && !probe {
-                    self.fears_questions.store(true, Ordering::Relaxed);
-                }
+                    .store(connected.is_ok() != probe, Ordering::Relaxed);
                 connected
             }
             Address::Nowhere => anyhow::bail!(crate::NO_SERVER),

@@ -138,15 +138,8 @@ fn checks(folder: &Path) -> Vec<Value> {
 pub(crate) async fn mounted(world: &World, name: &str, url: &str, mounts: usize) -> Vec<Process> {
     let mount = || {
         let mut mount = Command::new(tools::program("mcp-mount"));
-        mount
-            .args(["--name", name, "--url", url])
-            .envs(world.env().iter().map(|(key, value)| (*key, value)))
-            .envs([
-                ("LISTEN_ADDRESS", "127.0.0.1"),
-                ("ADMIN_ADDRESS", "127.0.0.1"),
-            ])
-            .env("TOOL_PORT", "0")
-            .env("LOG_FORMAT", "json");
+        mount.args(["--name", name, "--url", url]);
+        world.place_tool(&mut mount).env("LOG_FORMAT", "json");
         Process::start("mcp-mount", mount)
     };
     let running = (0..mounts).map(|_| mount()).collect();

@@ -145,13 +145,8 @@ async fn tokens_are_taken(world: &World, home: &TempDir) {
 /// A mount, started as the guide says.
 fn mount(line: &str, world: &World, home: &TempDir) -> Process {
     let mut shell = command("bash", &["-euo", "pipefail", "-c", line], home);
-    shell
-        .envs(world.env().iter().map(|(key, value)| (*key, value)))
-        .envs([
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("ADMIN_ADDRESS", "127.0.0.1"),
-        ])
-        .env("TOOL_PORT", "0")
+    world
+        .place_tool(&mut shell)
         .env("LANG", "C.UTF-8")
         // `npx` finds what is installed there, and asks nobody.
         .current_dir(tools::mcp_modules().parent().expect("it is in a folder"));

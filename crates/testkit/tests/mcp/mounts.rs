@@ -17,13 +17,8 @@ fn mount(world: &World, name: &str, program: &[&str]) -> Process {
     mount
         .args(["mount", "--name", name, "--"])
         .args(program)
-        .envs(world.env().iter().map(|(key, value)| (*key, value)))
-        .envs([
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("ADMIN_ADDRESS", "127.0.0.1"),
-        ])
-        .env("PATH", path())
-        .env("TOOL_PORT", "0");
+        .env("PATH", path());
+    world.place_tool(&mut mount);
     Process::start("meshctl-mount", mount)
 }
 

@@ -6,7 +6,7 @@ use mesh_testkit::{Process, Signal, tools, until, within};
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::support::{SOON, World, http, inspector, mcp, meshctl, path, tool_names};
+use crate::support::{SOON, World, http, inspector, last_message, mcp, meshctl, path, tool_names};
 
 /// From the end of a gateway to the next answer of another one.
 const BACK: Duration = Duration::from_secs(5);
@@ -27,11 +27,7 @@ async fn post(url: &str, session: &str, body: &Value) -> Option<(u16, String, Va
     let named = named.and_then(|it| it.to_str().ok()).unwrap_or_default();
     let named = named.to_owned();
     let text = answer.text().await.ok()?;
-    let last = text.lines().rev().find_map(|line| {
-        let data = line.strip_prefix("data:").unwrap_or(line);
-        serde_json::from_str(data.trim()).ok()
-    });
-    Some((status, named, last.unwrap_or_default()))
+    Some((status, named, last_message(&text).unwrap_or_default()))
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -57,13 +53,8 @@ async fn a_server_of_2024_is_mounted_by_its_url_and_its_sessions_outlive_their_g
     let mut mount = Command::new(meshctl());
     mount
         .args(["mount", "--name", "old", "--url"])
-        .arg(format!("http://127.0.0.1:{port}/sse"))
-        .envs(world.env().iter().map(|(key, value)| (*key, value)))
-        .envs([
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("ADMIN_ADDRESS", "127.0.0.1"),
-            ("TOOL_PORT", "0"),
-        ]);
+        .arg(format!("http://127.0.0.1:{port}/sse"));
+    world.place_tool(&mut mount);
     let _mount = Process::start("meshctl-mount", mount);
     world.consul.wait_passing("tool-old", 1).await;
     let urls: Vec<String> = world

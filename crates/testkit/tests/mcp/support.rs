@@ -91,6 +91,17 @@ impl World {
         &self.env
     }
 
+    /// Gives a tool that is started by `command` the mesh, and any free port of this machine.
+    pub(crate) fn place_tool<'a>(&self, command: &'a mut Command) -> &'a mut Command {
+        command
+            .envs(self.env.iter().map(|(key, value)| (*key, value)))
+            .envs([
+                ("LISTEN_ADDRESS", "127.0.0.1"),
+                ("ADMIN_ADDRESS", "127.0.0.1"),
+                ("TOOL_PORT", "0"),
+            ])
+    }
+
     /// The endpoint of the first gateway.
     pub(crate) fn mcp(&self) -> String {
         mcp(&self.gateways[0])
@@ -156,7 +167,7 @@ pub(crate) fn http() -> reqwest::Client {
 }
 
 /// The message of an answer: JSON, or the last of its events.
-fn last_message(text: &str) -> Option<Value> {
+pub(crate) fn last_message(text: &str) -> Option<Value> {
     if let Ok(value) = serde_json::from_str(text) {
         return Some(value);
     }

@@ -28,12 +28,7 @@ async fn long_calls_are_tasks_as_the_suite_has_them_on_any_gateway() {
     http_client::put(&setting, methods.to_owned()).await;
     let _runner = Program::start("job-runner", world.env()).await;
     let mut tool = Command::new(tools::example("mcp_suite_tool"));
-    tool.envs(world.env().iter().map(|(key, value)| (*key, value)))
-        .envs([
-            ("LISTEN_ADDRESS", "127.0.0.1"),
-            ("ADMIN_ADDRESS", "127.0.0.1"),
-        ])
-        .env("TOOL_PORT", "0");
+    world.place_tool(&mut tool);
     let _tool = Process::start("suite-tool", tool);
     world.consul.wait_passing("tool-suite", 1).await;
     for gateway in &world.gateways {

@@ -436,7 +436,12 @@ fn references(reader: &mut Reader, at: &str, value: &Value, index: &HashMap<Arc<
             // Workflows within it have nodes of their own.
             let inner = fields.get("nodes").is_some_and(Value::is_array);
             for (key, item) in fields.iter().filter(|_| !inner) {
-                references(reader, &format!("{at}/{}", reference_token(key)), item, index);
+                references(
+                    reader,
+                    &format!("{at}/{}", reference_token(key)),
+                    item,
+                    index,
+                );
             }
         }
         Value::Null | Value::Bool(_) | Value::Number(_) => {}

@@ -115,12 +115,15 @@ pub(super) fn in_flight(asker: &Asker, id: &RawValue) -> Result<Option<Held>, Rp
     let Some(session) = &asker.session else {
         return Ok(None);
     };
-    let request = session.begin(rpc::id_key(id)).ok_or_else(|| {
-        let text = "the id is in use, or too many requests of this session are in flight";
-        RpcError::new(code::INVALID_REQUEST, text)
-    })?;
+    let request = session.begin(rpc::id_key(id)).ok_or_else(id_in_use)?;
     let _busy = session.busy();
     Ok(Some(Held { request, _busy }))
+}
+
+/// A session takes no other request of this id, or none at all for now.
+pub(crate) fn id_in_use() -> RpcError {
+    let text = "the id is in use, or too many requests of this session are in flight";
+    RpcError::new(code::INVALID_REQUEST, text)
 }
 
 /// Does what a request asks for, unless its client cancels it.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tokio::{net::TcpListener, task::JoinSet};
 
 use super::{
-    BOTH, events, eventually, initialize, legacy_request, modern, modern_request, streams,
+    BOTH, events, eventually, initialize, legacy_request, modern, modern_request, streams, tokens,
 };
 use crate::support::{Answer, Gateway, beside, embedded, on_redis, read};
 
@@ -37,7 +37,8 @@ async fn at(
     read(request.header("accept", BOTH).body(body.to_string())).await
 }
 
-async fn second(gateway: &Gateway) -> service::ServerHandle {
+/// Another gateway of the same mesh and Redis.
+pub(super) async fn second(gateway: &Gateway) -> service::ServerHandle {
     let url = gateway.redis.as_ref().unwrap().url();
     let set = [("redis_url", url.as_str())];
     beside(gateway, &gateway::SPEC, gateway::build, &set).await
@@ -156,15 +157,11 @@ async fn a_session_waits_for_its_redis_and_is_told_so() {
 
 #[tokio::test]
 async fn a_session_belongs_to_its_token_at_every_gateway() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.toml");
-    let token = |name: &str| {
-        let hash = super::tokens::hash(&format!("{name}-secret"));
-        format!("[[token]]\nname = \"{name}\"\nsha256 = \"{hash}\"\n")
-    };
-    std::fs::write(&path, format!("{}{}", token("ann"), token("bob"))).unwrap();
-    let file = path.display().to_string();
-    let auth = [("mcp_auth", "token"), ("mcp_tokens", file.as_str())];
+    let file = tokens::file(&[("ann", ""), ("bob", "")]);
+    let auth = [
+        ("mcp_auth", "token"),
+        ("mcp_tokens", file.path().to_str().unwrap()),
+    ];
     let gateway = on_redis(&auth).await;
     let url = gateway.redis.as_ref().unwrap().url();
     let set = [&auth[..], &[("redis_url", url.as_str())]].concat();

@@ -8,6 +8,7 @@ use ring::{
     signature::{ECDSA_P256_SHA256_FIXED_SIGNING, EcdsaKeyPair, KeyPair as _},
 };
 use serde_json::{Value, json};
+use tempfile::NamedTempFile;
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpListener,
@@ -17,8 +18,22 @@ use tokio::{
 use super::{eventually, modern, modern_request};
 use crate::support::{Gateway, read};
 
-/// SHA-256 of `ann-secret` and of `bob-secret`.
-pub(super) fn hash(text: &str) -> String {
+/// A file of tokens by these names, whose secrets are `<name>-secret`, with more lines of each.
+pub(super) fn file(tokens: &[(&str, &str)]) -> NamedTempFile {
+    let file = NamedTempFile::new().unwrap();
+    std::fs::write(file.path(), text(tokens)).unwrap();
+    file
+}
+
+fn text(tokens: &[(&str, &str)]) -> String {
+    let texts = tokens.iter().map(|(name, more)| {
+        let hash = hash(&format!("{name}-secret"));
+        format!("[[token]]\nname = \"{name}\"\nsha256 = \"{hash}\"\n{more}\n")
+    });
+    texts.collect()
+}
+
+fn hash(text: &str) -> String {
     use sha2::Digest as _;
     sha2::Sha256::digest(text)
         .iter()
@@ -38,23 +53,15 @@ async fn as_token(
 
 #[tokio::test]
 async fn tokens_of_the_file_allow_what_they_list() {
-    let folder = tempfile::tempdir().unwrap();
-    let path = folder.path().join("tokens.toml");
-    let ann = format!(
-        "[[token]]\nname = \"ann\"\nsha256 = \"{}\"\n",
-        hash("ann-secret")
-    );
-    let bob = format!(
-        "[[token]]\nname = \"bob\"\nsha256 = \"{}\"\ntools = [\"nothing*\"]\n",
-        hash("bob-secret")
-    );
-    let slow = format!(
-        "[[token]]\nname = \"slow\"\nsha256 = \"{}\"\nrate = 1.0\n",
-        hash("slow-secret")
-    );
-    std::fs::write(&path, format!("{ann}{bob}{slow}")).unwrap();
-    let file = path.display().to_string();
-    let set = [("mcp_auth", "token"), ("mcp_tokens", file.as_str())];
+    let file = file(&[
+        ("ann", ""),
+        ("bob", "tools = [\"nothing*\"]"),
+        ("slow", "rate = 1.0"),
+    ]);
+    let set = [
+        ("mcp_auth", "token"),
+        ("mcp_tokens", file.path().to_str().unwrap()),
+    ];
     let gateway = crate::support::embedded(&set).await;
     let _echo = crate::support::beside(&gateway, &echo_agent::SPEC, echo_agent::build, &[]).await;
     let refused = modern(&gateway, "tools/list", json!({})).await;
@@ -97,7 +104,7 @@ async fn tokens_of_the_file_allow_what_they_list() {
     }
     assert!(statuses.contains(&429), "{statuses:?}");
     // What the file says now counts.
-    std::fs::write(&path, ann).unwrap();
+    std::fs::write(file.path(), text(&[("ann", "")])).unwrap();
     eventually(async || {
         as_token(&gateway, "bob-secret", "tools/list", json!({}))
             .await

@@ -7,6 +7,9 @@ use url::Url;
 
 use crate::keys::MountKeys;
 
+/// What an error about a URL shows.
+const EXAMPLE: &str = "http://127.0.0.1:8000/mcp";
+
 /// A server at a URL.
 #[derive(Clone, Debug)]
 pub(crate) struct HttpServer {
@@ -47,14 +50,14 @@ impl HttpServer {
             let (name, value) = line
                 .split_once(':')
                 .context("mount_headers: write each as `name: value`")?;
-            let name = HeaderName::try_from(name.trim()).context("mount_headers: a name")?;
-            let mut value =
-                HeaderValue::try_from(value.trim()).context("mount_headers: a value")?;
+            // What is wrong is not shown: it may be a secret.
+            let name = HeaderName::try_from(name.trim())
+                .context("mount_headers: a line begins with no name of a header")?;
+            let mut value = HeaderValue::try_from(value.trim())
+                .context("mount_headers: a value has what a header cannot carry")?;
             value.set_sensitive(true);
             headers.append(name, value);
         }
         Ok((url, headers))
     }
 }
-
-const EXAMPLE: &str = "http://127.0.0.1:8000/mcp";

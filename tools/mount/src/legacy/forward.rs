@@ -9,7 +9,7 @@ use super::{Session, questions::input_required};
 use crate::{
     asks, handshake,
     link::{Ask, Era, Event, Exchange, Facts, Gone, Next, Outgoing},
-    message::{Fields, Notification, Outcome, Raw, code, error, fields, raw, to_raw},
+    message::{Fields, Outcome, Raw, code, error, fields, raw, to_raw},
     modern::{headers_of, next},
     replies::{gone_error, send},
     tasks, translate,
@@ -56,15 +56,9 @@ impl Session {
                 .request_over(&self.side.upstream, outgoing)
                 .await
                 .map_err(|gone| gone_error(&gone))?;
-            let outcome = match self.drive(id, token.as_ref(), exchange).await {
-                Ok(outcome) => outcome,
-                Err(gone) => {
-                    self.mount.metrics.request(method, "lost");
-                    return Err(gone_error(&gone));
-                }
-            };
-            let word = if outcome.is_ok() { "result" } else { "error" };
-            self.mount.metrics.request(method, word);
+            let ended = self.drive(id, token.as_ref(), exchange).await;
+            self.mount.metrics.request(method, ended.as_ref().ok());
+            let outcome = ended.map_err(|gone| gone_error(&gone))?;
             if facts.era == Era::Legacy {
                 return self.finished(method, outcome);
             }
@@ -107,10 +101,6 @@ impl Session {
 
     /// The response of a server of 2026-07-28 as the client gets it.
     fn crossed(&self, method: &str, params: &Fields, facts: &Facts, outcome: Outcome) -> Outcome {
-        let knows_tasks = facts
-            .capabilities
-            .get("extensions")
-            .is_some_and(|it| it.get(asks::TASKS).is_some());
         let wanted = method == "tools/call" && params.contains_key("task");
         if let (true, Ok(result)) = (wanted, &outcome) {
             let task = tasks::begun(result).ok_or_else(|| {
@@ -121,7 +111,9 @@ impl Session {
         }
         let outcome = self.finished(method, translate::to_legacy(method, outcome));
         match method {
-            "tools/list" if knows_tasks => outcome.map(|it| translate::with_task_support(&it)),
+            "tools/list" if asks::has_tasks(&facts.capabilities) => {
+                outcome.map(|it| translate::with_task_support(&it))
+            }
             _ => outcome,
         }
     }
@@ -156,7 +148,9 @@ impl Session {
             };
             match next? {
                 Next::Event(Event::Notification(it)) => {
-                    self.notify(it, token, id.get().as_bytes().to_vec()).await;
+                    if let Some(it) = translate::for_client(it, token, Some(self.level())) {
+                        send(&self.out, it.write(), id.get().as_bytes().to_vec()).await;
+                    }
                 }
                 Next::Event(Event::Ask(ask)) => {
                     let (session, id) = (Arc::clone(self), id.clone());
@@ -175,19 +169,5 @@ impl Session {
                 Next::Gone => return Err(Gone::Lost),
             }
         }
-    }
-
-    async fn notify(&self, mut it: Notification, token: Option<&Raw>, related: Vec<u8>) {
-        match &*it.method {
-            "notifications/progress" => {
-                let Some(token) = token else { return };
-                it.params = Some(translate::with_token(it.params.as_ref(), token));
-            }
-            "notifications/message" if !translate::is_logged(it.params.as_ref(), self.level()) => {
-                return;
-            }
-            _ => {}
-        }
-        send(&self.out, it.write(), related).await;
     }
 }

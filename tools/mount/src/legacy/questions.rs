@@ -16,7 +16,8 @@ impl Session {
     /// Asks the client, and waits for its answer.
     pub(super) async fn ask(&self, method: &str, params: Option<Raw>, related: &Raw) -> Outcome {
         if !self.capabilities.answer(method, params.as_deref()) {
-            let text = format!("the client has no capability {:?}", asks::needs(method));
+            let needed = asks::capability(method).unwrap_or_default();
+            let text = format!("the client has no capability {needed:?}");
             return Err(error(code::UNKNOWN_METHOD, text));
         }
         let number = self.next_ask.fetch_add(1, Ordering::Relaxed);

@@ -41,26 +41,16 @@ impl Session {
             "tasks/get" | "tasks/result" | "tasks/cancel" | "tasks/list" => {
                 self.task(&id, &method, params).await
             }
-            "tools/list"
-                if self
-                    .mount
-                    .tools
-                    .first(self.mount.keys.mount_wait)
-                    .await
-                    .is_none() =>
-            {
-                Err(error(
-                    code::INTERNAL,
-                    "the server's tools are not known yet",
-                ))
-            }
-            _ => {
-                if method == "tools/call" {
-                    let name = text(params.get("name")).unwrap_or_default();
-                    self.mount.check_tool(&name).await?;
-                }
+            "tools/list" => {
+                self.mount.known_tools().await?;
                 self.forward(&id, &method, params).await
             }
+            "tools/call" => {
+                let name = text(params.get("name")).unwrap_or_default();
+                self.mount.check_tool(&name).await?;
+                self.forward(&id, &method, params).await
+            }
+            _ => self.forward(&id, &method, params).await,
         }
     }
 

@@ -71,9 +71,7 @@ impl Session {
             params.insert("inputResponses".to_owned(), answers);
         }
         let request = Outgoing::own(method, params);
-        let sent = self.mount.request_over(&self.side.upstream, request);
-        let asked = self.mount.in_time(async { sent.await?.outcome().await });
-        asked.await.unwrap_or_else(|gone| Err(gone_error(&gone)))
+        self.mount.outcome_over(&self.side.upstream, request).await
     }
 
     /// Waits for a task of a server of 2026-07-28, and asks the client what the task asks.

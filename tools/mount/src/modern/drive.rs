@@ -48,25 +48,23 @@ pub(super) async fn drive(
             // Its client has left: dropping the exchange cancels it.
             () = out.closed() => return None,
         };
-        match next {
-            Ok(Next::Event(Event::Notification(it))) => notify(call, it, out).await,
+        let ended = match next {
+            Ok(Next::Event(Event::Notification(it))) => {
+                notify(call, it, out).await;
+                continue;
+            }
             Ok(Next::Event(Event::Ask(ask))) => {
                 return Some(park(mount, call, exchange, ask, asked, out).await);
             }
-            Ok(Next::Done(outcome)) => {
-                let word = if outcome.is_ok() { "result" } else { "error" };
-                mount.metrics.request(&call.method, word);
-                return Some(finished(mount, call, facts, outcome));
-            }
-            Ok(Next::Gone) => {
-                mount.metrics.request(&call.method, "lost");
-                return Some(Err(gone_error(&Gone::Lost)));
-            }
-            Err(late) => {
-                mount.metrics.request(&call.method, "lost");
-                return Some(Err(gone_error(&late)));
-            }
-        }
+            Ok(Next::Done(outcome)) => Ok(outcome),
+            Ok(Next::Gone) => Err(Gone::Lost),
+            Err(late) => Err(late),
+        };
+        mount.metrics.request(&call.method, ended.as_ref().ok());
+        return Some(match ended {
+            Ok(outcome) => finished(mount, call, facts, outcome),
+            Err(gone) => Err(gone_error(&gone)),
+        });
     }
 }
 
@@ -75,23 +73,10 @@ pub(crate) async fn next(mount: &Mount, exchange: &mut Exchange) -> Result<Next,
     mount.in_time(async { Ok(exchange.next().await) }).await
 }
 
-async fn notify(call: &Call, mut it: Notification, out: &Out) {
-    match &*it.method {
-        "notifications/progress" => {
-            let Some(token) = &call.token else { return };
-            it.params = Some(translate::with_token(it.params.as_ref(), token));
-        }
-        "notifications/message" => {
-            let wanted = call
-                .level
-                .is_some_and(|least| translate::is_logged(it.params.as_ref(), least));
-            if !wanted {
-                return;
-            }
-        }
-        _ => {}
+async fn notify(call: &Call, it: Notification, out: &Out) {
+    if let Some(it) = translate::for_client(it, call.token.as_ref(), call.level) {
+        send(out, it.write(), call.related()).await;
     }
-    send(out, it.write(), call.related()).await;
 }
 
 /// Lets a request wait for the answers of its client.

@@ -2,17 +2,15 @@
 
 use proto::mesh::v1::{McpMessage, mcp_service_client::McpServiceClient};
 use serde_json::{Value, json};
-use tonic::Status;
 
 use super::{CALLER, Call, PASSED_ON};
 use crate::{
-    asks::TASKS,
+    asks::{self, TASKS},
     link::{Era, Facts},
-    message::{Outcome, Raw, code, error, error_with, raw, text},
+    message::{Raw, code, error, error_with, raw, text},
     mount::Mount,
     parked::{Parked, State},
     replies::{Out, answer},
-    tasks,
 };
 
 /// Where a task is.
@@ -34,7 +32,7 @@ pub(super) async fn find_task(
     out: &Out,
 ) -> Found {
     let given = text(call.params.get("taskId")).unwrap_or_default();
-    if facts.era == Era::Legacy && !tasks::known_by(&call.capabilities) {
+    if facts.era == Era::Legacy && !asks::has_tasks(&call.capabilities.0) {
         let data = json!({"requiredCapabilities": {"extensions": {TASKS: {}}}});
         let text = "Missing required client capability";
         return Found::Nowhere(error_with(code::NO_CAPABILITY, text, &data));
@@ -47,7 +45,7 @@ pub(super) async fn find_task(
         };
     };
     if !mount.parked.is_here(&instance) {
-        if !call.passed_on && pass_on(mount, call, &instance, bytes, out).await.is_ok() {
+        if pass_on(mount, call, &instance, bytes, out).await {
             return Found::PassedOn;
         }
         let text = "there is no such task: the mount that had it is gone";
@@ -65,14 +63,17 @@ pub(super) async fn find_task(
     Found::Here
 }
 
-/// Passes a request on to the mount that holds its state.
+/// Passes a request on to the mount that holds its state, but only once. Whether that one took it.
 pub(super) async fn pass_on(
     mount: &Mount,
     call: &Call,
     instance: &str,
     bytes: &[u8],
     out: &Out,
-) -> Result<(), Status> {
+) -> bool {
+    if call.passed_on {
+        return false;
+    }
     let channel = mount.context.mesh.channel(mount.context.spec.service);
     let mut client = McpServiceClient::new(channel.instance(instance))
         .max_decoding_message_size(mount.keys.mount_max_message.saturating_add(1 << 20));
@@ -85,25 +86,24 @@ pub(super) async fn pass_on(
     if let Ok(caller) = call.caller.parse() {
         metadata.insert(CALLER, caller);
     }
-    let mut answers = client.call(request).await?.into_inner();
+    let Ok(answers) = client.call(request).await else {
+        return false;
+    };
+    let mut answers = answers.into_inner();
     loop {
-        let answer = tokio::select! {
-            answer = answers.message() => answer,
-            () = out.closed() => return Ok(()),
+        let next = tokio::select! {
+            next = answers.message() => next,
+            () = out.closed() => return true,
         };
-        match answer {
+        match next {
             Ok(Some(message)) => drop(out.send(Ok(message)).await),
-            Ok(None) => return Ok(()),
+            Ok(None) => return true,
             Err(status) => {
                 let text = format!("the mount that held this request: {}", status.message());
                 let outcome = Err(error(code::INTERNAL, text));
-                answer_once(out, call, &outcome).await;
-                return Ok(());
+                answer(out, Some(&call.id), &outcome).await;
+                return true;
             }
         }
     }
-}
-
-async fn answer_once(out: &Out, call: &Call, outcome: &Outcome) {
-    answer(out, Some(&call.id), outcome).await;
 }
