@@ -32,7 +32,7 @@ OTELCOL=0.161.0 PROMQL_PARSER=0.12.0
 KUBERNETES=1.37.2 KUSTOMIZE=5.4.3 KUBERNETES_VALIDATE=1.37.0 KEDA=2.21.0 PROMETHEUS_OPERATOR=0.85.0
 BULLMQ=5.81.5 ASYNQ=0.26.0 RQ=2.12.0
 NODE=22.23.3 MCP_CONFORMANCE=0.2.0-alpha.12 MCP_INSPECTOR=2.12.0 MCP_TS1=1.32.2 MCP_TS2=2.4.0 MCP_SERVERS=2026.8.31
-MCP_PYTHON=2.3.0 JSONSCHEMA=4.26.0 FASTMCP=4.2.3 CONTEXTFORGE=1.0.7.post20260921
+CLAUDE_CODE=2.1.197 MCP_PYTHON=2.3.0 JSONSCHEMA=4.26.0 FASTMCP=4.2.3 CONTEXTFORGE=1.0.7.post20260921
 DBOS=1.8.0 TEMPORAL=1.29.1 TEMPORAL_SDK=1.51.0 RESTATE=1.7.12 RESTATE_SDK=1.17.2
 # The last Debian release that packages Consul, and the one that packages compose as a plugin of docker.
 CONSUL=1.8.7 CONSUL_SUITE=bullseye
@@ -197,7 +197,8 @@ openapi_tools() {
 mcp_node() {
   npm install --silent --no-audit --no-fund --no-package-lock --prefix "$1" node@$NODE \
     @modelcontextprotocol/{conformance@$MCP_CONFORMANCE,inspector@$MCP_INSPECTOR,sdk@$MCP_TS1} \
-    @modelcontextprotocol/{client@$MCP_TS2,server@$MCP_TS2,server-everything@$MCP_SERVERS,server-filesystem@$MCP_SERVERS} &&
+    @modelcontextprotocol/{client@$MCP_TS2,server@$MCP_TS2,server-everything@$MCP_SERVERS,server-filesystem@$MCP_SERVERS} \
+    @anthropic-ai/claude-code@$CLAUDE_CODE &&
     { [ -x "$1/node_modules/node/bin/node" ] || npm rebuild --silent --prefix "$1" node; } &&
     rm -rf "$1"/node_modules/node/node_modules/node-*/{include,share,lib} && "$1/node_modules/.bin/node" --version
 }
@@ -208,7 +209,7 @@ mcp_tools() {
   packages node=nodejs npm=npm
   python
   local python=$MCP_PYTHON-$JSONSCHEMA node
-  node=$(cksum <<<"$NODE $MCP_CONFORMANCE $MCP_INSPECTOR $MCP_TS1 $MCP_TS2 $MCP_SERVERS" | cut -d' ' -f1)
+  node=$(cksum <<<"$NODE $MCP_CONFORMANCE $MCP_INSPECTOR $MCP_TS1 $MCP_TS2 $MCP_SERVERS $CLAUDE_CODE" | cut -d' ' -f1)
   into mcp-node "$node" mcp_node
   into mcp-python "$python" mcp_python
   ln -sfn "mcp-node-$node" "$TOOLS/pkg/mcp-node"

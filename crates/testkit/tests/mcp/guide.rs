@@ -47,7 +47,8 @@ fn commands_of(begin: &str) -> Vec<String> {
 }
 
 /// Who runs a command of the guide, by a test of its own; all others are run as they stand.
-const ELSEWHERE: [&str; 5] = [
+const ELSEWHERE: [&str; 6] = [
+    "claude mcp add ",
     "meshctl mcp config ",
     "meshctl mount ",
     "meshctl mcp pins",
@@ -79,6 +80,45 @@ async fn the_editors_configurations_are_what_the_program_prints() {
         .collect();
     assert!(shown.len() >= 9 && shown[0]["mcpServers"]["mesh"]["url"] == ENDPOINT);
     assert_eq!(printed, shown);
+}
+
+/// Claude Code's own command line, which asks nobody but the servers that it is told of.
+async fn claude(line: &str, home: &TempDir) -> String {
+    let quiet = [
+        "CLAUDE_CODE_DISABLE_NONESSENTIAL_TRAFFIC",
+        "DISABLE_AUTOUPDATER",
+    ];
+    shell(line, &quiet.map(|name| (name, "1".to_owned())), home).await
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn claude_code_takes_the_commands_of_the_guide_and_connects() {
+    let world = World::start(1, &[]).await;
+    let home = TempDir::new().expect("a folder");
+    let here = |text: &str| text.replace(ENDPOINT, &world.mcp());
+    for line in commands_of("claude mcp add ") {
+        claude(&here(&line), &home).await;
+    }
+    // What is printed for its file is what it takes.
+    for (at, line) in commands_of("meshctl mcp config claude-code")
+        .into_iter()
+        .enumerate()
+    {
+        let printed = shell(&line, &[], &home).await;
+        let printed: Value = serde_json::from_str(&here(&printed)).expect("JSON");
+        let server = &printed["mcpServers"]["mesh"];
+        claude(
+            &format!("claude mcp add-json printed-{at} '{server}'"),
+            &home,
+        )
+        .await;
+    }
+    let list = claude("claude mcp list", &home).await;
+    let connected = list.lines().filter(|line| line.contains("Connected"));
+    let connected: Vec<&str> = connected
+        .filter_map(|line| line.split(':').next())
+        .collect();
+    assert_eq!(connected, ["mesh", "printed-0", "printed-1"], "{list}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
