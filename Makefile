@@ -176,7 +176,7 @@ test-mcp: ## The tests of MCP, and calls that take 90 s with their true times
 
 test-kubernetes: ## The manifests and discovery = "kubernetes" against a real API server; compiling it takes fifteen minutes once
 	@scripts/tools.sh kubernetes
-	cargo build -q --locked -p mcp-router -p echo-agent
+	cargo build -q --locked -p mcp-router -p echo-agent -p mesh-gateway
 	cargo test -q --locked -p mesh-testkit --test kubernetes --no-run
 	MESH_TEST_BIN=$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/debug scripts/test-kubernetes.sh
 

@@ -48,8 +48,9 @@ pub(crate) async fn address(config: &Config, bound: SocketAddr) -> String {
 
 /// The ID of an instance: in Kubernetes the pod's name, by which the API server lists it.
 pub(crate) fn instance_id(spec: &Spec, config: &Config) -> String {
-    match RegistryKeys::from_config(config).discovery {
-        RegistryKind::Kubernetes => hostname(),
+    let registry = RegistryKeys::from_config(config);
+    match registry.discovery {
+        RegistryKind::Kubernetes => registry.kubernetes_pod.unwrap_or_else(hostname),
         RegistryKind::Consul | RegistryKind::Fixed | RegistryKind::Memory => {
             spec.instance_id(&hostname())
         }
@@ -96,6 +97,20 @@ mod tests {
             .parse()
             .unwrap();
         address(&config, bound).await
+    }
+
+    #[test]
+    fn in_kubernetes_an_instance_is_its_pod() {
+        let id = |set: &[(&str, &str)]| {
+            let loader = set
+                .iter()
+                .fold(crate::tests::SPEC.loader(), |it, (k, v)| it.set(k, *v));
+            instance_id(&crate::tests::SPEC, &loader.load().unwrap())
+        };
+        let here = ("discovery", "kubernetes");
+        assert_eq!(id(&[here, ("kubernetes_pod", "echo-1")]), "echo-1");
+        assert_eq!(id(&[here]), hostname());
+        assert_ne!(id(&[("kubernetes_pod", "echo-1")]), "echo-1");
     }
 
     #[tokio::test]

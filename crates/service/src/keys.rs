@@ -95,6 +95,9 @@ config::keys! {
         kubernetes_service_port: u16 = port(443),
         /// Namespace of the mesh in Kubernetes. Empty: that of the pod, else `default`.
         kubernetes_namespace: Option<String> = optional(),
+        /// Name of the own pod, by which others find this instance. Empty: the host's name, which is the
+        /// pod's unless the pod has the network of its node or another `hostname`.
+        kubernetes_pod: Option<String> = optional(),
         /// File of the token for the Kubernetes API. It is read for each request. Empty: the pod's.
         kubernetes_token_file: Option<PathBuf> = path(),
         /// PEM file of the authorities of the Kubernetes API. Empty: the pod's.

@@ -36,6 +36,7 @@ const EFFECTS: &[(&str, Effect)] = &[
     ("kubernetes_service_host", Changed("kubernetes_is_where_the_most_exact_key_says")),
     ("kubernetes_service_port", Changed("kubernetes_is_where_the_most_exact_key_says")),
     ("kubernetes_namespace", Changed("kubernetes_is_where_the_most_exact_key_says")),
+    ("kubernetes_pod", Changed("in_kubernetes_an_instance_is_its_pod")),
     ("kubernetes_token_file", Changed("kubernetes_is_where_the_most_exact_key_says")),
     ("kubernetes_ca_file", Changed("kubernetes_is_where_the_most_exact_key_says")),
     ("check_kind", Changed("the_registration_is_as_the_keys_say")),

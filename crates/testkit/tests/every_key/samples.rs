@@ -35,6 +35,7 @@ const SAMPLES: &[(&str, &[&str])] = &[
     ("kubernetes_api", &["127.0.0.1:1", "https://127.0.0.1:1"]),
     ("kubernetes_ca_file", &["DIR/ca.crt"]),
     ("kubernetes_namespace", &["mesh"]),
+    ("kubernetes_pod", &["echo-agent-1"]),
     ("kubernetes_service_host", &["127.0.0.1", "::1"]),
     ("kubernetes_token_file", &["DIR/token"]),
     ("listen_address", &["127.0.0.1", "0.0.0.0", "::1", "::"]),

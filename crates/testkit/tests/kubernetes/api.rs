@@ -88,6 +88,17 @@ impl Api {
 
     /// Writes a slice of the echo agent, with these pods by name.
     pub(crate) async fn slice(&self, name: &str, pods: &Pods) {
+        self.slice_of(SERVICE, name, ("grpc", PORT), pods).await;
+    }
+
+    /// Writes a slice of a service that has one port.
+    pub(crate) async fn slice_of(
+        &self,
+        service: &str,
+        name: &str,
+        (port_name, port): (&str, u16),
+        pods: &Pods,
+    ) {
         let endpoints = pods.iter().map(|(pod, (address, state))| {
             let ready = *state == Pod::Ready;
             json!({
@@ -100,9 +111,9 @@ impl Api {
         let slice = json!({
             "apiVersion": "discovery.k8s.io/v1",
             "kind": "EndpointSlice",
-            "metadata": { "name": name, "labels": { "kubernetes.io/service-name": SERVICE } },
+            "metadata": { "name": name, "labels": { "kubernetes.io/service-name": service } },
             "addressType": "IPv4",
-            "ports": [{ "name": "grpc", "port": PORT, "protocol": "TCP" }],
+            "ports": [{ "name": port_name, "port": port, "protocol": "TCP" }],
             "endpoints": endpoints.collect::<Vec<_>>(),
         });
         self.apply(&slices_path(name), &slice).await;
@@ -148,10 +159,15 @@ impl Api {
         ]
     }
 
+    /// What a program is started with that has the rights which the manifests give.
+    pub(crate) async fn rights(&self) -> Vec<(&'static str, String)> {
+        fs::write(self.folder.join("token"), self.token("mesh").await).unwrap();
+        self.env("token")
+    }
+
     /// A router with the rights that the manifests give.
     pub(crate) async fn router(&self) -> Program {
-        fs::write(self.folder.join("token"), self.token("mesh").await).unwrap();
-        let router = Program::start("mcp-router", &self.env("token")).await;
+        let router = Program::start("mcp-router", &self.rights().await).await;
         until("the router is ready", SECOND * 10, async || {
             (readyz(&router).await.0 == 200).then_some(())
         })

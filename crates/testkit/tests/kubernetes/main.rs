@@ -15,7 +15,9 @@ use std::{
     fs,
 };
 
-use api::{Api, Pod, SECOND, address, by_pod, echo, name, pods, readyz, slices_path, used_after};
+use api::{
+    Api, Pod, Pods, SECOND, address, by_pod, echo, name, pods, readyz, slices_path, used_after,
+};
 use kubelet::Kubelet;
 use mesh_testkit::{Load, Program, Signal, http_client, load, until};
 use reqwest::Method;
@@ -198,6 +200,62 @@ async fn settings_of_the_config_map_take_effect() {
         (by_pod(&calls).len() == 3).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+#[ignore = "needs kube-apiserver: make test-kubernetes"]
+async fn a_session_of_mcp_goes_on_at_every_gateway() {
+    const HTTP: u16 = 8080;
+    let api = Api::connect().await;
+    let folder = tempfile::tempdir().unwrap();
+    let rights = api.rights().await;
+    let pods: Pods = ["mesh-gateway-1", "mesh-gateway-2"]
+        .into_iter()
+        .zip(900..)
+        .map(|(pod, number)| (pod.to_owned(), (address(number), Pod::Ready)))
+        .collect();
+    let mut gateways = Vec::new();
+    for (pod, (address, _)) in &pods {
+        // Without Redis a session is nowhere but at its gateway.
+        let own = [
+            ("KUBERNETES_POD", pod.clone()),
+            ("LISTEN_ADDRESS", address.clone()),
+            ("GATEWAY_PORT", HTTP.to_string()),
+            ("JOBS_PATH", folder.path().join(pod).display().to_string()),
+        ];
+        gateways.push(Program::start("mesh-gateway", &[&rights[..], &own].concat()).await);
+    }
+    api.slice_of("mesh-gateway", "mesh-gateway-1", ("http", HTTP), &pods)
+        .await;
+    let http = reqwest::Client::builder().no_proxy().build().unwrap();
+    let post = async |gateway: &Program, session: Option<&str>, message: serde_json::Value| {
+        let mut request = http
+            .post(format!("http://{}/mcp", gateway.grpc))
+            .header("host", "localhost")
+            .header("content-type", "application/json")
+            .header("accept", "application/json, text/event-stream");
+        if let Some(session) = session {
+            request = request.header("mcp-session-id", session);
+        }
+        request.body(message.to_string()).send().await.unwrap()
+    };
+    let begin = json!({"jsonrpc": "2.0", "id": 1, "method": "initialize", "params": {
+        "protocolVersion": "2025-11-25", "capabilities": {},
+        "clientInfo": { "name": "test", "version": "1" } }});
+    let begun = post(&gateways[0], None, begin).await;
+    let session = begun.headers()["mcp-session-id"].to_str().unwrap();
+    let ping = || json!({"jsonrpc": "2.0", "id": 2, "method": "ping"});
+    until("the other gateway passes it on", SECOND * 10, async || {
+        let answer = post(&gateways[1], Some(session), ping()).await;
+        (answer.status() == 200).then_some(())
+    })
+    .await;
+    let unknown = post(&gateways[1], Some("none"), ping()).await;
+    assert_eq!(unknown.status(), 404);
+    // No gateway is a service that calls are routed to.
+    let router = api.router().await;
+    let (_, ready) = readyz(&router).await;
+    assert!(!ready.contains("mesh-gateway"), "{ready}");
 }
 
 #[tokio::test]

@@ -20,6 +20,11 @@ pub(super) const SERVICE_LABEL: &str = "kubernetes.io/service-name";
 const VERSION_LABEL: &str = "app.kubernetes.io/version";
 /// The port that calls go to, where there are several.
 const GRPC_PORT: &str = "grpc";
+/// The value of the label for gateways. They serve no gRPC: no call is routed to them, and they find one
+/// another.
+const GATEWAY: &str = "gateway";
+/// The port by which gateways reach one another.
+const HTTP_PORT: &str = "http";
 /// The port of the admin listener, which becomes `Meta.admin_port`.
 const ADMIN_PORT: &str = "admin";
 /// The weight of an instance, as of one that Consul knows. Endpoints of a Service have no other.
@@ -54,6 +59,8 @@ pub(super) struct MeshService {
     meta: BTreeMap<String, String>,
     /// `IPv4` or `IPv6`: of a pod with both, this one is called.
     family: Option<String>,
+    /// The name of the port that is called, where there are several.
+    port: &'static str,
 }
 
 impl MeshService {
@@ -68,15 +75,16 @@ impl MeshService {
             return refuse(reason);
         }
         let word = metadata.label(KIND_LABEL).unwrap_or_default();
-        let Some(kind) = ServiceKind::from_name(word) else {
-            return refuse(format!(
-                "its label {KIND_LABEL} is {}: write agent, tool, worker, service or router",
-                validate::quoted(word)
-            ));
-        };
-        let tag = match kind {
-            ServiceKind::Service => "grpc",
-            other => other.name(),
+        let (kind, tag, port) = match ServiceKind::from_name(word) {
+            Some(ServiceKind::Service) => (ServiceKind::Service, "grpc", GRPC_PORT),
+            Some(kind) => (kind, kind.name(), GRPC_PORT),
+            None if word == GATEWAY => (ServiceKind::Service, GATEWAY, HTTP_PORT),
+            None => {
+                return refuse(format!(
+                    "its label {KIND_LABEL} is {}: write agent, tool, worker, service, router or {GATEWAY}",
+                    validate::quoted(word)
+                ));
+            }
         };
         let mut meta: BTreeMap<String, String> = BTreeMap::new();
         if let Some(version) = metadata.label(VERSION_LABEL) {
@@ -93,6 +101,7 @@ impl MeshService {
             tags: vec![tag.to_owned()],
             meta,
             family: spec.ip_families.into_iter().flatten().next(),
+            port,
         })
     }
 
@@ -108,7 +117,8 @@ impl MeshService {
         let mut slices: Vec<_> = slices.collect();
         slices.sort_by(|a, b| a.metadata.name.cmp(&b.metadata.name));
         for slice in slices {
-            let ports = match CalledPorts::of(slice.ports.as_deref().unwrap_or_default()) {
+            let ports = slice.ports.as_deref().unwrap_or_default();
+            let ports = match CalledPorts::of(ports, self.port) {
                 Ok(ports) => ports,
                 Err(reason) => {
                     let id = &slice.metadata.name;
@@ -200,18 +210,18 @@ struct CalledPorts {
 }
 
 impl CalledPorts {
-    /// The port that is named `grpc`, else the only one beside that of the admin listener.
-    fn of(ports: &[Port]) -> Result<Self, String> {
+    /// The port of this name, else the only one beside that of the admin listener.
+    fn of(ports: &[Port], name: &str) -> Result<Self, String> {
         let tcp = || ports.iter().filter(|port| port.is_tcp());
         let admin = tcp().find(|port| port.is_named(ADMIN_PORT));
-        let named = tcp().find(|port| port.is_named(GRPC_PORT));
+        let named = tcp().find(|port| port.is_named(name));
         let mut others = tcp().filter(|port| !port.is_named(ADMIN_PORT));
         let called = match (named, others.next(), others.next()) {
             (Some(named), ..) => named,
             (None, Some(only), None) => only,
             (None, None, _) => return Err("it has no TCP port to call".to_owned()),
             (None, Some(_), Some(_)) => {
-                return Err(format!("name the port to call {GRPC_PORT}: it has several"));
+                return Err(format!("name the port to call {name}: it has several"));
             }
         };
         let number = called.port.ok_or("its port has no number")?;

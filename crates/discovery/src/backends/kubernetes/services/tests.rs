@@ -78,7 +78,7 @@ fn a_kind_that_is_none_is_left_out_with_the_words_to_write() {
         let json = json!({ "metadata": { "name": "x", "labels": { "mesh/kind": kind } } });
         let left_out = service(json).expect_err("no kind").to_string();
         assert!(
-            left_out.contains("agent, tool, worker, service or router"),
+            left_out.contains("agent, tool, worker, service, router or gateway"),
             "{left_out}"
         );
     }
@@ -86,6 +86,32 @@ fn a_kind_that_is_none_is_left_out_with_the_words_to_write() {
     assert_eq!(service(router).unwrap().tags, ["router"]);
     let plain = json!({ "metadata": { "name": "x", "labels": { "mesh/kind": "service" } } });
     assert_eq!(service(plain).unwrap().tags, ["grpc"]);
+}
+
+#[test]
+fn gateways_find_one_another_by_their_http_port_and_are_not_routed_to() {
+    let gateways = service(json!({
+        "metadata": { "name": "mesh-gateway", "labels": { "mesh/kind": "gateway" } },
+    }))
+    .unwrap();
+    let slice = EndpointSlice::deserialize(json!({
+        "metadata": { "name": "a" },
+        "addressType": "IPv4",
+        "ports": [
+            { "name": "tasks", "port": 8001 },
+            { "name": "http", "port": 8080 },
+            { "name": "admin", "port": 9090 },
+        ],
+        "endpoints": [pod("mesh-gateway-0", "10.0.0.1", &json!({}))],
+    }))
+    .expect("an EndpointSlice");
+    let found = gateways.instances([&slice].into_iter());
+    assert_eq!(found.left_out, []);
+    let instance = &found.instances.values().next().unwrap().instance;
+    assert_eq!(instance.authority(), "10.0.0.1:8080");
+    assert_eq!(&*instance.key.id, "mesh-gateway-0");
+    assert!(!crate::Catalog::belongs(&gateways.tags));
+    assert!(crate::Catalog::is_program(&gateways.tags));
 }
 
 #[test]
@@ -170,7 +196,7 @@ fn endpoints_that_share_a_name_are_told_apart_by_their_addresses() {
 fn the_port_is_the_one_named_grpc_or_the_only_one() {
     let ports = |json: Value| {
         let ports: Vec<Port> = serde_json::from_value(json).expect("ports");
-        CalledPorts::of(&ports).map(|ports| ports.called)
+        CalledPorts::of(&ports, GRPC_PORT).map(|ports| ports.called)
     };
     assert_eq!(ports(json!([{ "port": 1 }])), Ok(1));
     assert_eq!(
