@@ -1,6 +1,6 @@
-"""A gRPC server with one service of five methods and reflection, which is registered under many names.
+"""Many gRPC servers with reflection, each with a service of five methods and types of its own.
 
-usage: many.py CONSUL NAMES
+usage: many.py CONSUL SERVERS
 """
 
 import json
@@ -15,7 +15,7 @@ from grpc_reflection.v1alpha import reflection
 
 PROTO = """
 syntax = "proto3";
-package many.v1;
+package many.sNUMBER.v1;
 message Order { string id = 1; repeated string lines = 2; int64 amount = 3; map<string, string> labels = 4; }
 message Receipt { string id = 1; bool accepted = 2; string note = 3; }
 service Shop {
@@ -27,30 +27,35 @@ service Shop {
 }
 """
 
-consul, names = sys.argv[1], int(sys.argv[2])
+
+
+def serve(number):
+    """Its port."""
+    file = f"many_{number}.proto"
+    (Path(folder) / file).write_text(PROTO.replace("NUMBER", str(number)))
+    _, services = grpc.protos_and_services(file)
+    shop = type("Shop", (services.ShopServicer,), {})
+    server = grpc.server(futures.ThreadPoolExecutor(max_workers=2))
+    services.add_ShopServicer_to_server(shop(), server)
+    reflection.enable_server_reflection((f"many.s{number}.v1.Shop", reflection.SERVICE_NAME), server)
+    port = server.add_insecure_port("127.0.0.1:0")
+    server.start()
+    running.append(server)
+    return port
+
+
+consul, count = sys.argv[1], int(sys.argv[2])
 folder = tempfile.mkdtemp()
-(Path(folder) / "many.proto").write_text(PROTO)
 sys.path.insert(0, folder)
-pb, services = grpc.protos_and_services("many.proto")
-
-
-class Shop(services.ShopServicer):
-    pass
-
-
-server = grpc.server(futures.ThreadPoolExecutor(max_workers=8))
-services.add_ShopServicer_to_server(Shop(), server)
-reflection.enable_server_reflection(("many.v1.Shop", reflection.SERVICE_NAME), server)
-port = server.add_insecure_port("127.0.0.1:0")
-server.start()
-for number in range(names):
+running = []
+for number in range(count):
     name = f"shop-{number:03}"
     check = {"TTL": "24h", "Status": "passing"}
     registration = {"ID": name, "Name": name, "Tags": ["grpc"], "Meta": {"mcp": "*"}}
-    registration |= {"Address": "127.0.0.1", "Port": port, "Check": check}
+    registration |= {"Address": "127.0.0.1", "Port": serve(number), "Check": check}
     request = urllib.request.Request(
         f"http://{consul}/v1/agent/service/register", json.dumps(registration).encode(), method="PUT"
     )
     urllib.request.urlopen(request).read()
-print("listening", port, flush=True)
-server.wait_for_termination()
+print("listening", count, flush=True)
+running[0].wait_for_termination()

@@ -37,7 +37,7 @@ struct Load {
 
 impl Bench {
     /// Starts them on the stores at these addresses.
-    pub(crate) async fn start(runs: &str, jobs: &str) -> anyhow::Result<Self> {
+    pub(crate) async fn start(runs: &str, jobs: &str, places: usize) -> anyhow::Result<Self> {
         let runs_key = match runs.starts_with("postgres") {
             true => "database_url",
             false => "workflows_path",
@@ -54,7 +54,7 @@ impl Bench {
         let runner = start_runner(&set).await;
         let context = runner.context();
         let queue = QueueKeys::from_config(&context.config);
-        let worker = Working::start(&queue.open_for(context)?, &queue.queue_name);
+        let worker = Working::start(&queue.open_for(context)?, &queue.queue_name, places);
         let store = work::open_runs(context)?;
         let follower = Follower::start(Arc::clone(&store)).await?;
         Ok(Self {
@@ -188,7 +188,7 @@ impl Bench {
     }
 
     /// How long a run of a light owner takes to its first node: alone, and beside so many queued runs of a
-    /// heavy one. Each node takes so many milliseconds.
+    /// heavy one. Each node takes about so many milliseconds.
     pub(crate) async fn fair(
         &mut self,
         queued: u64,

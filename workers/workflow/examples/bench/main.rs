@@ -10,7 +10,7 @@
 //! | `rate SHAPE CONCURRENCY RUNS` | runs a second, from the call that creates one until its end is read |
 //! | `hops RATE SECONDS` | the time from a node's end to its successor's start |
 //! | `waiting COUNT CONCURRENCY RUNS` | a rate beside runs that wait for people, the memory, a restart |
-//! | `fair QUEUED RUNS MS` | the time to the first node of a light owner's run, alone and beside so many queued runs of another |
+//! | `fair QUEUED RUNS MS PLACES` | the time to the first node of a light owner's run, alone and beside so many queued runs of another, with a worker of so many places |
 //! | `each ITEMS CONCURRENCY` | a `for_each` |
 //! | `idle SECONDS` | nothing, for whoever counts what that costs |
 //!
@@ -42,7 +42,11 @@ async fn main() -> anyhow::Result<()> {
     let numbers = numbers.unwrap_or_default().iter().map(|word| word.parse());
     let numbers = numbers.collect::<Result<Vec<u64>, _>>()?;
     let number = |at: usize| numbers.get(at).copied().context("a number is missing");
-    let mut bench = Bench::start(runs, jobs).await?;
+    let places = match what.as_str() {
+        "fair" => usize::try_from(number(3)?)?,
+        _ => 256,
+    };
+    let mut bench = Bench::start(runs, jobs, places).await?;
     let line = match what.as_str() {
         "rate" => bench.rate(shape, number(0)?, number(1)?).await?,
         "hops" => {

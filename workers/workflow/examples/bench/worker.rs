@@ -27,7 +27,7 @@ pub(crate) struct Steps {
     pub(crate) begun: watch::Sender<u64>,
     /// Who waits for the first node of a run.
     first: Mutex<HashMap<String, oneshot::Sender<Instant>>>,
-    /// How long each takes, in microseconds; 0 does nothing.
+    /// How long each takes about, in microseconds; 0 does nothing.
     pub(crate) busy: AtomicU64,
 }
 
@@ -67,6 +67,8 @@ impl JobHandler for Handler {
         self.0.begins(run.unwrap_or_default().to_owned());
         let busy = self.0.busy.load(Ordering::Relaxed);
         if busy > 0 {
+            // As different ones do, they do not end in step.
+            let busy = rand::random_range(busy / 2..=busy * 3 / 2);
             tokio::time::sleep(Duration::from_micros(busy)).await;
         }
         Ok(Some(Payload::Json("{}".into())))
@@ -84,11 +86,12 @@ pub(crate) struct Working {
 }
 
 impl Working {
-    pub(crate) fn start(jobs: &Jobs, queue: &str) -> Self {
+    /// One that does so many jobs at once.
+    pub(crate) fn start(jobs: &Jobs, queue: &str, places: usize) -> Self {
         let (steps, stop) = (Arc::<Steps>::default(), CancellationToken::new());
         let mut tasks = JoinSet::new();
         let handler = Arc::new(Handler(Arc::clone(&steps)));
-        let worker = Worker::new(jobs.clone(), queue, "bench", 256, handler);
+        let worker = Worker::new(jobs.clone(), queue, "bench", places, handler);
         let until = stop.clone();
         tasks.spawn(async move { worker.run(until, Duration::from_secs(5)).await });
         Self { steps, stop, tasks }

@@ -16,10 +16,13 @@ use crate::loaded::RunMeta;
 const ROOM: Duration = Duration::from_millis(2);
 /// How often it is looked how many jobs wait in the queue, while nodes are held.
 const PROBE: Duration = Duration::from_millis(50);
-/// With fewer jobs in the queue workers may soon be idle; with more, others wait behind them.
-const DEPTH: std::ops::RangeInclusive<u64> = 4..=24;
+/// How long a job should wait in the queue, in seconds: with less before it workers may soon be idle, with more
+/// those of other owners wait.
+const WAIT: std::ops::RangeInclusive<f64> = 0.001..=0.005;
+/// So many may wait however long that takes: whoever scales workers sees that there are more than these can do.
+const SHORT: f64 = 2.0;
 /// The bounds of a [`Window`] that the keys do not bound.
-const WINDOW: (usize, usize) = (16, 100_000);
+const WINDOW: (usize, usize) = (2, 100_000);
 /// While transactions are shorter there is room for more; while they are longer, everybody waits for them.
 const COMMIT: std::ops::RangeInclusive<f64> = 0.006..=0.012;
 /// Long transactions alone do not make a window smaller than this: with fewer nodes each would do less.
@@ -72,6 +75,11 @@ pub(super) struct Window {
     size: usize,
     /// How long transactions take of late, in seconds.
     commit: f64,
+    /// When the queue was looked at, and how many jobs have ended since.
+    looked: Instant,
+    ended: u32,
+    /// How many end in a second, of late.
+    rate: f64,
     /// How many nodes are held because of it.
     pub(super) held: usize,
 }
@@ -81,6 +89,9 @@ impl Default for Window {
         Self {
             size: ENOUGH,
             commit: 0.0,
+            looked: Instant::now(),
+            ended: 0,
+            rate: 0.0,
             held: 0,
         }
     }
@@ -92,15 +103,29 @@ impl Window {
         self.commit += (seconds - self.commit) / 8.0;
     }
 
-    /// So many jobs wait in the queue.
-    fn observe(&mut self, depth: u64) {
-        let size = self.size;
-        self.size = if depth > *DEPTH.end() {
-            size * 3 / 4
+    /// A job ended.
+    fn ended(&mut self) {
+        self.ended = self.ended.saturating_add(1);
+    }
+
+    /// So many jobs wait in the queue now.
+    fn observe(&mut self, depth: u64, now: Instant) {
+        let since = now.saturating_duration_since(self.looked).max(PROBE / 2);
+        let rate = f64::from(self.ended) / since.as_secs_f64();
+        (self.looked, self.ended) = (now, 0);
+        self.rate += (rate - self.rate) / 4.0;
+        let (fewest, most) = (
+            self.rate * WAIT.start(),
+            (self.rate * WAIT.end()).max(SHORT),
+        );
+        let (size, depth) = (self.size, depth as f64);
+        self.size = if depth > most {
+            // The queue is as much shorter as fewer are in flight.
+            size - ((depth - most).ceil() as usize).min(size / 4)
         } else if self.commit > *COMMIT.end() {
             (size * 3 / 4).max(ENOUGH.min(size))
-        } else if depth < *DEPTH.start() && self.commit < *COMMIT.start() {
-            size * 2
+        } else if depth <= fewest && self.commit < *COMMIT.start() {
+            size + (size / 8).max(1)
         } else {
             size
         }
@@ -167,9 +192,10 @@ impl Core {
     }
 
     pub(super) fn probed(&mut self, depth: &Result<u64, jobs::Error>) {
-        self.probing.again(Instant::now() + PROBE);
+        let now = Instant::now();
+        self.probing.again(now + PROBE);
         let Ok(depth) = depth else { return };
-        self.window.observe(*depth);
+        self.window.observe(*depth, now);
         let owners: Vec<String> = self.owners.keys().cloned().collect();
         for owner in owners {
             self.release(&owner);
@@ -223,6 +249,7 @@ impl Core {
         if !state.is_in_flight() {
             return;
         }
+        self.window.ended();
         metrics.in_flight(-1);
         if let Some(owner) = self.owners.get_mut(name) {
             owner.in_flight -= 1;
@@ -274,33 +301,41 @@ impl Core {
 mod tests {
     use super::*;
 
+    /// What workers of so many places do, each node of which takes 20 ms.
+    fn observe(window: &mut Window, places: usize) {
+        window.ended += u32::try_from(window.size.min(places) * 5 / 2).unwrap();
+        let depth = window.size.saturating_sub(places);
+        window.observe(depth as u64, window.looked + PROBE);
+    }
+
     #[test]
-    fn the_window_grows_while_the_queue_is_empty_and_shrinks_while_it_is_long() {
+    fn the_window_is_what_the_workers_take_and_the_queue_is_short() {
         let mut window = Window::default();
-        window.observe(0);
-        assert_eq!(window.size, 128);
-        window.observe(10);
-        assert_eq!(window.size, 128);
-        for _ in 0..20 {
-            window.observe(1_000);
+        for places in [1_000, 16, 1, 64] {
+            for _ in 0..60 {
+                observe(&mut window, places);
+            }
+            let wait = (places as f64 / 0.02 * WAIT.end()).max(SHORT) as usize;
+            let sizes = places..=places + wait;
+            assert!(sizes.contains(&window.size), "{places}: {}", window.size);
         }
-        assert_eq!(window.size, WINDOW.0);
-        for _ in 0..40 {
-            window.observe(0);
-        }
-        assert_eq!(window.size, WINDOW.1);
-        // What the runner stores itself takes long: the workers are not what is waited for.
+    }
+
+    #[test]
+    fn long_transactions_make_a_window_smaller_though_not_small() {
+        let mut window = Window {
+            size: 4 * ENOUGH,
+            ..Window::default()
+        };
         for _ in 0..40 {
             window.committed(0.03);
-        }
-        for _ in 0..40 {
-            window.observe(0);
+            observe(&mut window, 10 * ENOUGH);
         }
         assert_eq!(window.size, ENOUGH);
         for _ in 0..40 {
             window.committed(0.002);
         }
-        window.observe(0);
-        assert_eq!(window.size, 2 * ENOUGH);
+        observe(&mut window, 10 * ENOUGH);
+        assert_eq!(window.size, ENOUGH + ENOUGH / 8);
     }
 }
