@@ -127,10 +127,12 @@ pub enum CommitOutcome {
 }
 
 /// How much of each owner may be under way.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct OwnerLimits {
     /// Runs that have started and not ended, those that wait for people or timers too; 0: any number.
     pub max_running_runs: u32,
+    /// Owners who have enough under way here: all of their queued runs are left, child runs too.
+    pub left_out: Vec<String>,
 }
 
 /// What a subscriber wants to hear of.

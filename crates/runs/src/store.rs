@@ -150,8 +150,8 @@ pub trait RunStore: fmt::Debug + Send + Sync + 'static {
     /// Runs of an owned shard that have begun and need a runner's memory: those that are `RUNNING` and not idle.
     async fn running(&self, lease: &ShardLease) -> Result<Vec<StoredRun>, Error>;
 
-    /// Marks queued runs of owned shards as started, and gives them: priority first, owners in turn. Child runs
-    /// are not limited, since their parents wait for them.
+    /// Marks queued runs of owned shards as started, and gives them: priority first, owners in turn. Of child
+    /// runs any number may be under way, since their parents wait for them.
     async fn take_queued(
         &self,
         leases: &[ShardLease],

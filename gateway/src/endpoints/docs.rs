@@ -1,17 +1,17 @@
 //! The page that shows the API, with forms to try it: Scalar's API reference, served by the program
 //! itself. Its policy lets it load from and ask this gateway only.
 
-use std::{io::Write as _, sync::OnceLock};
+use std::{io::Read as _, sync::OnceLock};
 
 use axum::response::{Html, IntoResponse as _, Redirect, Response};
 use bytes::Bytes;
-use flate2::{Compression, write::GzEncoder};
+use flate2::read::GzDecoder;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 
 const INDEX: &str = include_str!("docs/index.html");
 const START: &str = include_str!("docs/start.js");
-/// Scalar's script, in the crate that brings it.
-const SCALAR: &str = "scalar.js";
+/// Scalar's script, compressed by `build.rs`: five megabytes become one and a half.
+const SCALAR: &[u8] = include_bytes!(concat!(env!("OUT_DIR"), "/scalar.js.gz"));
 /// What the page may do: run its own scripts, and ask this gateway. Scalar makes its style sheet
 /// itself.
 const POLICY: &str = "default-src 'none'; script-src 'self'; connect-src 'self'; \
@@ -34,18 +34,18 @@ pub(super) async fn start() -> Response {
     script(START.into())
 }
 
-/// The script, compressed for browsers that support it: five megabytes become one and a half.
+/// The script, compressed unless the browser does not support that.
 pub(super) async fn scalar(headers: HeaderMap) -> Response {
-    static COMPRESSED: OnceLock<Option<Bytes>> = OnceLock::new();
+    static DECOMPRESSED: OnceLock<Bytes> = OnceLock::new();
     let gzip = headers.get_all(header::ACCEPT_ENCODING).iter();
     let gzip = gzip.filter_map(|value| value.to_str().ok());
     let takes_gzip = gzip.flat_map(|value| value.split(',')).any(is_gzip);
     let read = move || match takes_gzip {
-        true => COMPRESSED.get_or_init(compressed).clone(),
-        false => scalar_api_reference::get_asset(SCALAR).map(Bytes::from),
+        true => Bytes::from_static(SCALAR),
+        false => DECOMPRESSED.get_or_init(decompressed).clone(),
     };
-    let Ok(Some(bytes)) = tokio::task::spawn_blocking(read).await else {
-        return StatusCode::NOT_FOUND.into_response();
+    let Ok(bytes) = tokio::task::spawn_blocking(read).await else {
+        return StatusCode::INTERNAL_SERVER_ERROR.into_response();
     };
     let mut answer = script(bytes);
     let headers = answer.headers_mut();
@@ -64,11 +64,11 @@ fn is_gzip(coding: &str) -> bool {
     name.trim().eq_ignore_ascii_case("gzip") && !refused
 }
 
-fn compressed() -> Option<Bytes> {
-    let script = scalar_api_reference::get_asset(SCALAR)?;
-    let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
-    encoder.write_all(&script).ok()?;
-    encoder.finish().ok().map(Bytes::from)
+fn decompressed() -> Bytes {
+    let mut script = Vec::new();
+    let read = GzDecoder::new(SCALAR).read_to_end(&mut script);
+    debug_assert!(read.is_ok(), "build.rs compressed it: {read:?}");
+    script.into()
 }
 
 fn script(text: Bytes) -> Response {

@@ -13,6 +13,7 @@ mod leases;
 mod look;
 mod short;
 mod step;
+mod window;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
@@ -32,13 +33,14 @@ use tokio::{
 use workflow::Limits;
 
 use self::{
-    active::{ActiveRun, Owner, Window},
+    active::{ActiveRun, Owner},
     change::{Changes, Incoming},
     commit::{Commits, Stored},
     compare::Compared,
     effects::{Effects, Sent},
     leases::{Shard, ShardContent},
     look::Look,
+    window::Window,
 };
 use crate::{
     changes::{self, Owned},
@@ -116,7 +118,7 @@ enum Done {
     Carried(u16, u64, u64, Result<(), String>),
     Acknowledged(String, Vec<(String, Vec<String>)>, Result<(), jobs::Error>),
     Compared(Result<Vec<Compared>, jobs::Error>),
-    Depth(Result<u64, jobs::Error>),
+    Queues(Result<Vec<jobs::QueueStats>, jobs::Error>),
     Child(children::Resolved),
     Swept(Result<usize, Error>),
     Reader,
@@ -140,6 +142,8 @@ pub(crate) struct Core {
     no_room: bool,
     /// Whether there were as many queued runs as were taken, and so may be more.
     more_queued: bool,
+    /// Owners whose queued runs were left, because many of their nodes are held.
+    left_out: Vec<String>,
     /// What came for runs that are not in memory.
     waiting: HashMap<String, Vec<Incoming>>,
     to_load: VecDeque<String>,
@@ -187,6 +191,7 @@ impl Core {
             probing: Look::new(now),
             no_room: false,
             more_queued: false,
+            left_out: Vec::new(),
             waiting: HashMap::new(),
             to_load: VecDeque::new(),
             loading: false,
@@ -372,7 +377,7 @@ impl Core {
                 self.acknowledged(&queue, cursors, outcome);
             }
             Done::Compared(compared) => self.compared(compared),
-            Done::Depth(depth) => self.probed(&depth),
+            Done::Queues(queues) => self.probed(&queues),
             Done::Child(resolved) => self.child_resolved(resolved),
             Done::Swept(swept) => {
                 self.sweeping.again(Instant::now() + SWEEP);
@@ -485,6 +490,7 @@ impl Core {
     fn owner_limits(&self) -> OwnerLimits {
         OwnerLimits {
             max_running_runs: self.env.keys.max_running_runs,
+            left_out: self.full_owners(),
         }
     }
 }

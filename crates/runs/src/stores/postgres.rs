@@ -335,7 +335,7 @@ impl RunStore for Postgres {
         limits: &OwnerLimits,
         max: usize,
     ) -> Result<Vec<StoredRun>, Error> {
-        take::take(self.pool(), leases, *limits, max, &self.last_served).await
+        take::take(self.pool(), leases, limits, max, &self.last_served).await
     }
 
     async fn load(&self, run_ids: &[String]) -> Result<Vec<StoredRun>, Error> {

@@ -288,8 +288,8 @@ impl RunStore for Sqlite {
         limits: &OwnerLimits,
         max: usize,
     ) -> Result<Vec<StoredRun>, Error> {
-        let (leases, limits, served) = (leases.to_vec(), *limits, self.last_served.clone());
-        self.write_lazily(move |db, _| take::take(db, &leases, limits, max, &mut served.lock()))
+        let (leases, limits, served) = (leases.to_vec(), limits.clone(), self.last_served.clone());
+        self.write_lazily(move |db, _| take::take(db, &leases, &limits, max, &mut served.lock()))
             .await
     }
 

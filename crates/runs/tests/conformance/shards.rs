@@ -232,6 +232,29 @@ fn owners(runs: &[StoredRun]) -> Vec<&str> {
 }
 
 #[tokio::test]
+async fn queued_runs_of_owners_who_are_left_out_stay_queued() {
+    for fixture in stores().await {
+        let store = &*fixture.store;
+        queue(store, "heavy", 5, 20).await;
+        queue(store, "light", 3, 2).await;
+        let leases = lease(store, "r").await;
+        let limits = OwnerLimits {
+            left_out: vec!["heavy".to_owned(), "nobody".to_owned()],
+            ..OwnerLimits::default()
+        };
+        // With as many queued as are taken, and with more.
+        for max in [4, 1000] {
+            let taken = store.take_queued(&leases, &limits, max).await.unwrap();
+            assert!(owners(&taken).iter().all(|owner| *owner == "light"));
+            assert_eq!(taken.len(), if max == 4 { 2 } else { 0 });
+        }
+        let all = OwnerLimits::default();
+        let rest = store.take_queued(&leases, &all, 1000).await.unwrap();
+        assert_eq!(rest.len(), 20, "{}", fixture.scheme);
+    }
+}
+
+#[tokio::test]
 async fn queued_runs_are_taken_by_priority_and_by_owners_in_turn() {
     for fixture in stores().await {
         let store = &*fixture.store;
@@ -327,6 +350,7 @@ async fn an_owner_has_no_more_runs_under_way_than_allowed_and_children_do_not_co
         queue(store, "ben", 3, 1).await;
         let leases = lease(store, "r").await;
         let limits = OwnerLimits {
+            left_out: Vec::new(),
             max_running_runs: 3,
         };
         let taken = store.take_queued(&leases, &limits, 100).await.unwrap();

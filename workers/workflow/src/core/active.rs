@@ -6,28 +6,18 @@ use std::{
     time::Duration,
 };
 
+use jobs::QueueStats;
 use tokio::time::Instant;
 use workflow::{JobRequest, Run};
 
-use super::{Core, Done};
+use super::{
+    Core, Done,
+    window::{Load, PROBE},
+};
 use crate::loaded::RunMeta;
 
 /// How soon a runner that had no room looks for queued runs once it has some.
 const ROOM: Duration = Duration::from_millis(2);
-/// How often it is looked how many jobs wait in the queue, while nodes are held.
-const PROBE: Duration = Duration::from_millis(50);
-/// How long a job should wait in the queue, in seconds: with less before it workers may soon be idle, with more
-/// those of other owners wait.
-const WAIT: std::ops::RangeInclusive<f64> = 0.001..=0.005;
-/// So many may wait however long that takes: whoever scales workers sees that there are more than these can do.
-const SHORT: f64 = 2.0;
-/// The bounds of a [`Window`] that the keys do not bound.
-const WINDOW: (usize, usize) = (2, 100_000);
-/// While transactions are shorter there is room for more; while they are longer, everybody waits for them.
-const COMMIT: std::ops::RangeInclusive<f64> = 0.006..=0.012;
-/// Long transactions alone do not make a window smaller than this: with fewer nodes each would do less.
-const ENOUGH: usize = 64;
-
 /// A run in memory.
 pub(super) struct ActiveRun {
     pub(super) run: Run,
@@ -61,89 +51,14 @@ pub(super) enum JobState {
     Queued(Instant),
 }
 
-impl JobState {
-    /// Whether it counts for its owner.
-    fn is_in_flight(self) -> bool {
-        matches!(self, Self::Sending | Self::Queued(_))
-    }
-}
-
-/// How many nodes of one owner are in flight at most, so that the queue is short: others do not wait behind
-/// them. It follows what the workers take.
-#[derive(Debug)]
-pub(super) struct Window {
-    size: usize,
-    /// How long transactions take of late, in seconds.
-    commit: f64,
-    /// When the queue was looked at, and how many jobs have ended since.
-    looked: Instant,
-    ended: u32,
-    /// How many end in a second, of late.
-    rate: f64,
-    /// How many nodes are held because of it.
-    pub(super) held: usize,
-}
-
-impl Default for Window {
-    fn default() -> Self {
-        Self {
-            size: ENOUGH,
-            commit: 0.0,
-            looked: Instant::now(),
-            ended: 0,
-            rate: 0.0,
-            held: 0,
-        }
-    }
-}
-
-impl Window {
-    /// A transaction took so many seconds.
-    pub(super) fn committed(&mut self, seconds: f64) {
-        self.commit += (seconds - self.commit) / 8.0;
-    }
-
-    /// A job ended.
-    fn ended(&mut self) {
-        self.ended = self.ended.saturating_add(1);
-    }
-
-    /// So many jobs wait in the queue now.
-    fn observe(&mut self, depth: u64, now: Instant) {
-        let since = now.saturating_duration_since(self.looked).max(PROBE / 2);
-        let rate = f64::from(self.ended) / since.as_secs_f64();
-        (self.looked, self.ended) = (now, 0);
-        self.rate += (rate - self.rate) / 4.0;
-        let (fewest, most) = (
-            self.rate * WAIT.start(),
-            (self.rate * WAIT.end()).max(SHORT),
-        );
-        let (size, depth) = (self.size, depth as f64);
-        self.size = if depth > most {
-            // The queue is as much shorter as fewer are in flight.
-            size - ((depth - most).ceil() as usize).min(size / 4)
-        } else if self.commit > *COMMIT.end() {
-            (size * 3 / 4).max(ENOUGH.min(size))
-        } else if depth <= fewest && self.commit < *COMMIT.start() {
-            size + (size / 8).max(1)
-        } else {
-            size
-        }
-        .clamp(WINDOW.0, WINDOW.1);
-    }
-
-    /// Whether so many nodes are held that more runs of the same owners would only wait, too.
-    pub(super) fn is_full(&self) -> bool {
-        self.held > self.size
-    }
-}
-
 /// What an owner has in flight.
 #[derive(Debug, Default)]
 pub(super) struct Owner {
     pub(super) in_flight: usize,
-    /// The runs and keys of the nodes that wait for others of the same owner.
-    pub(super) held: VecDeque<(String, String)>,
+    /// How many nodes wait for others of the same owner, and the runs and keys of these and of some that are
+    /// called off.
+    waiting: usize,
+    held: VecDeque<(String, String)>,
 }
 
 impl ActiveRun {
@@ -166,36 +81,46 @@ impl ActiveRun {
 }
 
 impl Core {
-    /// How many nodes of one owner may be in flight here: this runner's part of them.
-    fn owner_share(&self) -> usize {
-        let share = match self.env.keys.max_nodes_in_flight {
+    /// How many nodes of one owner may be in flight here by the keys: this runner's part of them.
+    fn owner_limit(&self) -> usize {
+        match self.env.keys.max_nodes_in_flight {
             0 => usize::MAX,
             all => (all * self.shards.len().max(1)).div_ceil(usize::from(runs::SHARDS)),
-        };
-        share.min(self.window.size)
+        }
     }
 
-    /// Looks how many jobs wait in the queue, while nodes are held.
+    /// The same, and by what the workers take.
+    fn owner_share(&self) -> usize {
+        self.owner_limit().min(self.window.size())
+    }
+
+    /// Looks how many jobs wait in the queues, while nodes are held.
     pub(super) fn probe(&mut self, now: Instant) {
         if self.window.held == 0 || !self.probing.begin(now) {
             return;
         }
         let (jobs, queues) = (self.env.jobs.clone(), self.readers.clone());
         self.tasks.spawn(async move {
-            let counted = jobs.queues().await;
-            let depth = counted.map(|all| {
-                let ours = all.iter().filter(|stats| queues.contains(&stats.queue));
-                ours.map(|stats| stats.counts.queued).sum()
-            });
-            Done::Depth(depth)
+            let mut counted = jobs.queues().await;
+            if let Ok(all) = &mut counted {
+                all.retain(|stats| queues.contains(&stats.queue));
+            }
+            Done::Queues(counted)
         });
     }
 
-    pub(super) fn probed(&mut self, depth: &Result<u64, jobs::Error>) {
+    pub(super) fn probed(&mut self, queues: &Result<Vec<QueueStats>, jobs::Error>) {
         let now = Instant::now();
         self.probing.again(now + PROBE);
-        let Ok(depth) = depth else { return };
-        self.window.observe(*depth, now);
+        let Ok(queues) = queues else { return };
+        let load = Load {
+            queues,
+            several: self.commits.serves_several(now),
+            part: self.shards.len().max(1) as f64 / f64::from(runs::SHARDS),
+            in_flight: self.owners.values().map(|owner| owner.in_flight).sum(),
+            limit: self.owner_limit(),
+        };
+        self.window.observe(&load, now);
         let owners: Vec<String> = self.owners.keys().cloned().collect();
         for owner in owners {
             self.release(&owner);
@@ -204,6 +129,9 @@ impl Core {
 
     /// What asks for jobs is stored: they are submitted now, or held.
     pub(super) fn admit(&mut self, run_id: &str, keys: Vec<String>) {
+        if keys.is_empty() {
+            return;
+        }
         let share = self.owner_share();
         let Some(active) = self.runs.get_mut(run_id) else {
             return;
@@ -222,6 +150,7 @@ impl Core {
                 job.state = JobState::Held;
                 self.window.held += 1;
                 self.env.metrics.held(1);
+                owner.waiting += 1;
                 owner.held.push_back((run_id.to_owned(), key));
             }
         }
@@ -241,18 +170,20 @@ impl Core {
 
     /// A job of an owner is over: others may follow.
     fn left(&mut self, name: &str, state: JobState) {
-        let metrics = &self.env.metrics;
-        if state == JobState::Held {
-            self.window.held -= 1;
-            metrics.held(-1);
-        }
-        if !state.is_in_flight() {
+        let Some(owner) = self.owners.get_mut(name) else {
             return;
-        }
-        self.window.ended();
-        metrics.in_flight(-1);
-        if let Some(owner) = self.owners.get_mut(name) {
-            owner.in_flight -= 1;
+        };
+        match state {
+            JobState::Unstored => return,
+            JobState::Held => {
+                owner.waiting -= 1;
+                self.window.held -= 1;
+                self.env.metrics.held(-1);
+            }
+            JobState::Sending | JobState::Queued(_) => {
+                owner.in_flight -= 1;
+                self.env.metrics.in_flight(-1);
+            }
         }
         self.release(name);
     }
@@ -263,7 +194,8 @@ impl Core {
         let Some(owner) = self.owners.get_mut(name) else {
             return;
         };
-        while owner.in_flight < share
+        while owner.waiting > 0
+            && owner.in_flight < share
             && let Some((run_id, key)) = owner.held.pop_front()
         {
             let job = self.runs.get_mut(&run_id);
@@ -272,15 +204,39 @@ impl Core {
             if let Some(job) = job.filter(|job| job.state == JobState::Held) {
                 job.state = JobState::Sending;
                 owner.in_flight += 1;
+                owner.waiting -= 1;
                 self.window.held -= 1;
                 self.env.metrics.held(-1);
                 self.env.metrics.in_flight(1);
                 self.effects.submit(&run_id, key);
             }
         }
-        if owner.in_flight == 0 && owner.held.is_empty() {
+        if owner.waiting == 0 {
+            owner.held.clear();
+        }
+        if owner.waiting <= share
+            && let Some(place) = self.left_out.iter().position(|it| it == name)
+        {
+            self.left_out.swap_remove(place);
+            self.queued.by(Instant::now());
+        }
+        if owner.in_flight == 0 && owner.waiting == 0 {
             self.owners.remove(name);
         }
+    }
+
+    /// Owners of whom no more runs are taken, because their nodes would only wait, and there is not much room.
+    pub(super) fn full_owners(&self) -> Vec<String> {
+        if self.has_much_room() {
+            return Vec::new();
+        }
+        let share = self.owner_share();
+        let full = self.owners.iter().filter(|(_, it)| it.waiting > share);
+        full.map(|(name, _)| name.clone()).collect()
+    }
+
+    fn has_much_room(&self) -> bool {
+        self.runs.len() <= self.env.keys.workflow_runs / 2
     }
 
     /// Lets a run go from memory.
@@ -291,51 +247,9 @@ impl Core {
         for job in active.jobs.into_values() {
             self.left(&active.meta.owner, job.state);
         }
-        if self.no_room {
+        if self.no_room || (!self.left_out.is_empty() && self.has_much_room()) {
+            self.left_out.clear();
             self.queued.by(Instant::now() + ROOM);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// What workers of so many places do, each node of which takes 20 ms.
-    fn observe(window: &mut Window, places: usize) {
-        window.ended += u32::try_from(window.size.min(places) * 5 / 2).unwrap();
-        let depth = window.size.saturating_sub(places);
-        window.observe(depth as u64, window.looked + PROBE);
-    }
-
-    #[test]
-    fn the_window_is_what_the_workers_take_and_the_queue_is_short() {
-        let mut window = Window::default();
-        for places in [1_000, 16, 1, 64] {
-            for _ in 0..60 {
-                observe(&mut window, places);
-            }
-            let wait = (places as f64 / 0.02 * WAIT.end()).max(SHORT) as usize;
-            let sizes = places..=places + wait;
-            assert!(sizes.contains(&window.size), "{places}: {}", window.size);
-        }
-    }
-
-    #[test]
-    fn long_transactions_make_a_window_smaller_though_not_small() {
-        let mut window = Window {
-            size: 4 * ENOUGH,
-            ..Window::default()
-        };
-        for _ in 0..40 {
-            window.committed(0.03);
-            observe(&mut window, 10 * ENOUGH);
-        }
-        assert_eq!(window.size, ENOUGH);
-        for _ in 0..40 {
-            window.committed(0.002);
-        }
-        observe(&mut window, 10 * ENOUGH);
-        assert_eq!(window.size, ENOUGH + ENOUGH / 8);
     }
 }

@@ -78,6 +78,11 @@ impl Commits {
         self.under_way.map_or(0, |runs| runs.max(1)) + again.unwrap_or(0)
     }
 
+    /// Whether runs of several owners were stored of late.
+    pub(super) fn serves_several(&self, now: Instant) -> bool {
+        self.short.serves_several(now)
+    }
+
     /// When the next one begins, if there is anything to store.
     pub(super) fn wake(&self, changes: &Changes) -> Option<Instant> {
         if self.under_way.is_some() {

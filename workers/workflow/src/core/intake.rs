@@ -50,6 +50,7 @@ impl Core {
         // Those that were called off before this look are not in it.
         self.called_off.retain(|_, stored| !*stored);
         let (env, limits) = (Arc::clone(&self.env), self.owner_limits());
+        self.left_out.clone_from(&limits.left_out);
         let max = room.min(match self.is_crowded() {
             true => QUEUED_BESIDE,
             false => QUEUED,
@@ -82,7 +83,7 @@ impl Core {
 
     /// Whether more runs would only wait in memory, and make those of others wait.
     fn is_crowded(&self) -> bool {
-        self.window.is_full() || self.changes.len() + self.commits.under_way() > CROWDED
+        self.changes.len() + self.commits.under_way() > CROWDED
     }
 
     pub(super) fn queued_taken(&mut self, max: usize, taken: Result<Taken, Error>) {

@@ -40,9 +40,14 @@ impl Short {
         self.until = Some(now + SHORT);
     }
 
+    /// Whether there were several of late.
+    pub(super) fn serves_several(&self, now: Instant) -> bool {
+        self.until.is_some_and(|until| now < until)
+    }
+
     /// The most runs of the next one.
     pub(super) fn most(&self, now: Instant) -> usize {
-        match self.until.is_some_and(|until| now < until) {
+        match self.serves_several(now) {
             true => self.runs,
             false => MAX_RUNS,
         }

@@ -30,9 +30,9 @@ const OWNERS: i32 = 4096;
 const RANKS: i16 = 8;
 
 /// One statement chooses queued runs, and with [`MARK`] marks them and reads them. `$1` is the most, `$2` the
-/// epochs of the shards, `$3` the last owner that was served of each rank, `$4` the time, `$5` how many runs an
-/// owner may have under way, `$6` how many owners are looked at. `$7` is false: written out it would be made
-/// another condition, which is not that of the index.
+/// epochs of the shards, `$3` the last owner that was served of each rank, `$4` the time, `$5` the owners who are
+/// left out, `$6` how many runs an owner may have under way, `$7` how many owners are looked at. `$8` is false:
+/// written out it would be made another condition, which is not that of the index.
 ///
 /// - `pair`: each rank and owner with queued runs, by steps along the index.
 /// - `turn`: in whose turn it is, and how many runs of each are looked at; `seen` is the last one.
@@ -45,20 +45,21 @@ const TAKE: &str = "
         SELECT n.rank, n.owner, p.place + 1 FROM pair p, LATERAL (
             SELECT rank, owner FROM run r
             WHERE r.status = 'QUEUED' AND (r.rank, r.owner) > (p.rank, p.owner) ORDER BY rank, owner LIMIT 1
-        ) AS n WHERE p.place < $6
+        ) AS n WHERE p.place < $7
     ), ordered AS (
         SELECT p.rank, p.owner, l.later, count(*) OVER (PARTITION BY p.rank) AS owners,
             row_number() OVER (PARTITION BY p.rank ORDER BY l.later, p.owner) AS place
         FROM pair p, LATERAL (SELECT coalesce(p.owner <= ($3::text[])[p.rank + 1], false) AS later) AS l
+        WHERE NOT p.owner = ANY($5::text[])
     ), turn AS MATERIALIZED (
         SELECT rank, owner, later, place = $1 AND owners > $1 AS seen, CASE WHEN owners <= 4 THEN $1
             ELSE least($1, greatest(8, (2 * $1 + owners - 1) / owners)) END AS most
         FROM ordered WHERE place <= $1
     ), room AS MATERIALIZED (
-        SELECT o.owner, $5 - (SELECT count(*) FROM (
+        SELECT o.owner, $6 - (SELECT count(*) FROM (
             SELECT 1 FROM run r WHERE r.owner = o.owner AND r.started_at IS NOT NULL AND r.ended_at IS NULL
-                AND r.parent_run IS NULL LIMIT $5) AS under_way) AS runs
-        FROM (SELECT DISTINCT owner FROM turn WHERE $5::int8 IS NOT NULL) AS o
+                AND r.parent_run IS NULL LIMIT $6) AS under_way) AS runs
+        FROM (SELECT DISTINCT owner FROM turn WHERE $6::int8 IS NOT NULL) AS o
     ), queue AS (
         SELECT t.rank, t.owner, t.later, c.run_id, c.shard, c.child,
             row_number() OVER (PARTITION BY t.rank, t.owner ORDER BY c.child DESC, c.submitted_at, c.run_id)
@@ -67,7 +68,7 @@ const TAKE: &str = "
                 ORDER BY t.rank, c.child DESC, c.submitted_at, c.run_id) AS begun
         FROM turn t, LATERAL (
             (SELECT r.run_id, r.shard, true AS child, r.submitted_at FROM run r
-             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = $7
+             WHERE r.status = 'QUEUED' AND r.rank = t.rank AND r.owner = t.owner AND (r.parent_run IS NULL) = $8
                  AND ($2::int8[])[r.shard + 1] IS NOT NULL ORDER BY r.submitted_at, r.run_id LIMIT t.most)
             UNION ALL
             (SELECT r.run_id, r.shard, false, r.submitted_at FROM run r
@@ -94,7 +95,8 @@ const TAKE_FEW: &str = "
             coalesce(f.owner <= ($3::text[])[f.rank + 1], false) AS later,
             row_number() OVER (PARTITION BY f.rank, f.owner ORDER BY f.child DESC, f.submitted_at, f.run_id)
                 AS number
-        FROM few f WHERE ($2::int8[])[f.shard + 1] IS NOT NULL AND NOT (SELECT many FROM turn)
+        FROM few f WHERE ($2::int8[])[f.shard + 1] IS NOT NULL AND NOT f.owner = ANY($5::text[])
+            AND NOT (SELECT many FROM turn)
     ), picked AS MATERIALIZED (
         SELECT q.run_id, q.shard, row_number() OVER (ORDER BY q.rank, q.number, q.later, q.owner) AS place
         FROM queue q
@@ -123,7 +125,7 @@ const MARK: &str = "
 pub(super) async fn take(
     pool: &Arc<Pool>,
     leases: &[ShardLease],
-    limits: OwnerLimits,
+    limits: &OwnerLimits,
     max: usize,
     served: &Mutex<Served>,
 ) -> Result<Vec<StoredRun>, Error> {
@@ -144,7 +146,7 @@ pub(super) async fn take(
 async fn try_take(
     session: &mut Lent,
     leases: &[ShardLease],
-    limits: OwnerLimits,
+    limits: &OwnerLimits,
     max: usize,
     served: &Mutex<Served>,
 ) -> Result<Vec<StoredRun>, Trouble> {
@@ -158,7 +160,8 @@ async fn try_take(
     let (last, many): (Vec<Option<String>>, bool) = {
         let served = served.lock();
         let last = (0..RANKS).map(|rank| served.last.get(&rank).cloned());
-        (last.collect(), served.many || limit.is_some())
+        let many = served.many || limit.is_some() || !limits.left_out.is_empty();
+        (last.collect(), many)
     };
     let now = int(clock::now());
     let base = |sql: &'static str, many: &'static str| {
@@ -169,7 +172,7 @@ async fn try_take(
             LEFT JOIN marked r ON true {HEADER_OF_EACH} ORDER BY r.place"
         );
         let call = Call::new(sql).with(count(max)).with(epochs.clone());
-        call.with(last.clone()).with(now)
+        call.with(last.clone()).with(now).with(&limits.left_out)
     };
     let mut rows = Vec::new();
     let mut full = many;

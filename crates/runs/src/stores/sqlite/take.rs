@@ -20,7 +20,7 @@ pub(super) type LastServed = HashMap<u8, String>;
 pub(super) fn take(
     db: &Connection,
     leases: &[ShardLease],
-    limits: OwnerLimits,
+    limits: &OwnerLimits,
     max: usize,
     served: &mut LastServed,
 ) -> Result<Vec<StoredRun>, Error> {
@@ -28,6 +28,7 @@ pub(super) fn take(
         db,
         shards: lease::bits(&still_owned(db, leases)?).cast_signed(),
         limit: (limits.max_running_runs > 0).then_some(limits.max_running_runs),
+        left_out: &limits.left_out,
         room: HashMap::new(),
     };
     let now = int(clock::now());
@@ -94,6 +95,7 @@ struct Take<'a> {
     db: &'a Connection,
     shards: i64,
     limit: Option<u32>,
+    left_out: &'a [String],
     /// How many runs more of each owner may be under way.
     room: HashMap<String, usize>,
 }
@@ -137,7 +139,9 @@ impl Take<'_> {
                 break;
             };
             after.clone_from(&next);
-            owners.push(next);
+            if !self.left_out.contains(&next) {
+                owners.push(next);
+            }
         }
         Ok(owners)
     }
