@@ -13,10 +13,10 @@ const LONG: Duration = Duration::from_secs(1);
 /// How long a job should wait in the queue, in seconds: with less before it workers may soon be idle, with more
 /// those of other owners wait.
 const WAIT: RangeInclusive<f64> = 0.001..=0.005;
-/// The same at most while there are others.
-const WAIT_BESIDE: f64 = 0.002;
 /// So many may wait however long that takes: whoever scales workers sees that there are more than these can do.
 const SHORT: f64 = 2.0;
+/// The most of both while several owners are served.
+const BESIDE: (f64, f64) = (0.002, 1.0);
 /// The bounds of a [`Window`] that the keys do not bound.
 const SIZES: RangeInclusive<usize> = 2..=100_000;
 /// While transactions are shorter there is room for more; while they are longer, everybody waits for them.
@@ -93,12 +93,11 @@ impl Window {
             return;
         }
         let (size, depth, running) = (self.size, queued as f64, running as f64);
-        let longest = if load.several {
-            WAIT_BESIDE
-        } else {
-            *WAIT.end()
+        let (longest, short) = match load.several {
+            true => BESIDE,
+            false => (*WAIT.end(), SHORT),
         };
-        let (fewest, most) = (rate * WAIT.start(), (rate * longest).max(SHORT));
+        let (fewest, most) = (rate * WAIT.start(), (rate * longest).max(short));
         // What it would have if all runners had as much to do for each of their shards.
         let part = load.part * (running + depth);
         let in_flight = load.in_flight as f64;
