@@ -33,6 +33,8 @@ image() { # DIR
   build
   local files name; mapfile -t files < <(shipped | sed "s|^|${CARGO_TARGET_DIR:-target}/$profile/|")
   scripts/image-root.sh "$1" "${files[@]}"
+  # Names of functions are a sixth of the router. Programs that can be profiled keep them.
+  [ -n "${PPROF:-}" ] || strip "$1"/usr/local/bin/*
   for name in $(linked); do ln -s meshctl "$1/usr/local/bin/$name"; done
 }
 

@@ -79,19 +79,21 @@ impl Window {
     /// Follows the queues. All runners see the same ones: whoever has more in them than its part of the shards makes
     /// room for the others.
     pub(super) fn observe(&mut self, load: &Load<'_>, now: Instant) {
-        let Some(rate) = self.rate(load.queues, now) else {
+        let Some((rate, moving)) = self.rate(load.queues, now) else {
             return;
         };
-        let served = load.queues.iter().filter(|it| it.served != Some(false));
-        let (mut queued, mut running, mut queues) = (0, 0, 0);
-        for stats in served {
-            queued += stats.counts.queued;
-            running += stats.counts.running;
-            queues += 1;
+        // One that nothing comes out of would not be shorter if fewer were in flight.
+        let mut judged = moving;
+        let moves = !judged.is_empty();
+        if !moves {
+            let served = load.queues.iter().filter(|it| it.served != Some(false));
+            judged.extend(served);
         }
-        if queues == 0 {
+        if judged.is_empty() {
             return;
         }
+        let queued: u64 = judged.iter().map(|it| it.counts.queued).sum();
+        let running: u64 = judged.iter().map(|it| it.counts.running).sum();
         let (size, depth, running) = (self.size, queued as f64, running as f64);
         let (longest, short) = match load.several {
             true => BESIDE,
@@ -101,7 +103,7 @@ impl Window {
         // What it would have if all runners had as much to do for each of their shards.
         let part = load.part * (running + depth);
         let in_flight = load.in_flight as f64;
-        let size = if depth > most {
+        let size = if depth > most && moves {
             let factor = ((running + most) / (running + depth)).max(0.75);
             let factor = if in_flight < depth * load.part {
                 // That would not help: most of those that wait are not of runs.
@@ -124,13 +126,21 @@ impl Window {
         self.size = size.min(load.limit).clamp(*SIZES.start(), *SIZES.end());
     }
 
-    /// How many jobs end in a second; nothing when the queues were not looked at for long.
-    fn rate(&mut self, queues: &[QueueStats], now: Instant) -> Option<f64> {
-        let mut ended = 0;
+    /// How many jobs end in a second, and the queues of those that have ended since the last look; nothing when that
+    /// was long ago.
+    fn rate<'a>(
+        &mut self,
+        queues: &'a [QueueStats],
+        now: Instant,
+    ) -> Option<(f64, Vec<&'a QueueStats>)> {
+        let (mut ended, mut moving) = (0, Vec::new());
         for stats in queues {
             let all = stats.counts.succeeded + stats.counts.cancelled;
-            let before = self.ended.insert(stats.queue.clone(), all);
-            ended += all - before.unwrap_or(all).min(all);
+            let before = self.ended.insert(stats.queue.clone(), all).unwrap_or(all);
+            if before < all {
+                ended += all - before;
+                moving.push(stats);
+            }
         }
         let since = now.saturating_duration_since(self.looked);
         self.looked = now;
@@ -141,7 +151,7 @@ impl Window {
         let rate = ended as f64 / since.max(PROBE / 2).as_secs_f64();
         let rate = self.rate.map_or(rate, |it| it + (rate - it) / 4.0);
         self.rate = Some(rate);
-        Some(rate)
+        Some((rate, moving))
     }
 }
 
@@ -156,12 +166,16 @@ mod tests {
         places: usize,
         job_ms: u64,
         several: bool,
+        /// How many wait in another queue, out of which nothing comes.
+        long: u64,
         now: Instant,
         ms: u64,
         windows: Vec<Window>,
         /// Of each runner: how many are in flight, and how many have ended.
         in_flight: Vec<usize>,
         ended: Vec<u64>,
+        /// How many jobs that are of no runner have ended.
+        foreign: u64,
         /// Whose jobs wait, and whose run until when. Those of nobody here are of `usize::MAX`.
         queued: std::collections::VecDeque<usize>,
         running: Vec<(u64, usize)>,
@@ -173,27 +187,33 @@ mod tests {
                 places,
                 job_ms,
                 several: true,
+                long: 0,
                 now: Instant::now(),
                 ms: 0,
                 windows: (0..runners).map(|_| Window::default()).collect(),
                 in_flight: vec![0; runners],
                 ended: vec![0; runners],
+                foreign: 0,
                 queued: std::collections::VecDeque::new(),
                 running: Vec::new(),
             }
         }
 
-        fn stats(&self) -> QueueStats {
-            QueueStats {
-                queue: "default".to_owned(),
+        fn stats(&self) -> [QueueStats; 2] {
+            let stats = |queue: &str, queued, running, succeeded| QueueStats {
+                queue: queue.to_owned(),
                 counts: JobCounts {
-                    queued: self.queued.len() as u64,
-                    running: self.running.len() as u64,
-                    succeeded: self.ended.iter().sum(),
+                    queued,
+                    running,
+                    succeeded,
                     ..JobCounts::default()
                 },
                 served: Some(self.places > 0),
-            }
+            };
+            let (queued, running) = (self.queued.len() as u64, self.running.len() as u64);
+            let other = stats("other", self.long, self.long.min(1), 7);
+            let ended = self.ended.iter().sum::<u64>() + self.foreign;
+            [stats("default", queued, running, ended), other]
         }
 
         fn run(&mut self, seconds: u64) {
@@ -201,9 +221,12 @@ mod tests {
                 self.ms += 1;
                 let (ms, ended) = (self.ms, &mut self.ended);
                 for (_, runner) in self.running.extract_if(.., |(until, _)| *until <= ms) {
-                    if let Some(count) = ended.get_mut(runner) {
-                        *count += 1;
-                        self.in_flight[runner] -= 1;
+                    match ended.get_mut(runner) {
+                        Some(count) => {
+                            *count += 1;
+                            self.in_flight[runner] -= 1;
+                        }
+                        None => self.foreign += 1,
                     }
                 }
                 for (runner, window) in self.windows.iter().enumerate() {
@@ -224,7 +247,7 @@ mod tests {
                 for runner in 0..self.windows.len() {
                     if (ms + runner as u64 * 17).is_multiple_of(probe) {
                         let load = Load {
-                            queues: &[self.stats()],
+                            queues: &self.stats(),
                             several: self.several,
                             part: 1.0 / self.windows.len() as f64,
                             in_flight: self.in_flight[runner],
@@ -286,11 +309,25 @@ mod tests {
         let before = world.size();
         world.places = 0;
         world.run(5);
-        assert_eq!(world.size(), before);
+        // Those that ran last were seen to end.
+        assert!(world.size() >= before * 3 / 4, "{}", world.size());
         world.places = 64;
         world.ended = vec![0];
         world.run(1);
         assert!(world.ended[0] > 2_500, "{:?}", world.ended);
+    }
+
+    #[test]
+    fn a_queue_whose_jobs_take_long_does_not_make_it_smaller() {
+        let mut world = World::new(1, 64, 1_000);
+        // Three wait for a worker that is at one for minutes.
+        world.long = 3;
+        world.run(10);
+        assert!(world.size() >= 60, "{}", world.size());
+        // Nor does a first one, which runs for long on all of few places.
+        let mut world = World::new(1, 4, 600_000);
+        world.run(60);
+        assert_eq!(world.size(), ENOUGH);
     }
 
     #[test]
@@ -300,7 +337,7 @@ mod tests {
         let before = world.size();
         world.queued.extend(vec![usize::MAX; 20_000]);
         world.run(5);
-        assert_eq!(world.size(), before);
+        assert!(world.size() >= before * 3 / 4, "{}", world.size());
     }
 
     #[test]
@@ -308,7 +345,7 @@ mod tests {
         let mut window = Window::default();
         for millis in 1..1_000 {
             let load = Load {
-                queues: &[World::new(1, 8, 20).stats()],
+                queues: &World::new(1, 8, 20).stats(),
                 several: false,
                 part: 1.0,
                 in_flight: 8,
